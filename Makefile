@@ -1,0 +1,22 @@
+.PHONY: demo test lint bench lock setup
+
+demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
+	.venv/bin/tradewind demo $(ARGS)
+
+test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
+	.venv/bin/pytest $(ARGS)
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup       ## the claims of the README, measured beside their references; writes build/bench.json
+	.venv/bin/python -m benchmarks $(ARGS)
+
+lock: setup        ## compile every lock again
+	scripts/lock
+
+setup:
+	@scripts/setup

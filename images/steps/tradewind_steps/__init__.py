@@ -1,0 +1,1 @@
+"""Runs inside a step's process. Knows the contract, the store and the errors; knows nothing of Airflow."""

@@ -1,0 +1,79 @@
+"""The evaluate step: challenger and champion on the same holdout rows, held against rules. A verdict is no error here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from tradewind.rules import parse_rules
+from tradewind_steps.device import limit_threads
+from tradewind_steps.imports import Imports
+from tradewind_steps.step import Step, StepResult
+
+log = logging.getLogger("tradewind")
+
+
+def run(step: Step) -> StepResult:
+    rules = parse_rules(step.params["rules"])
+    limit_threads(step.spec.resources)
+    waiting = Imports("mlflow.pyfunc")
+    from tradewind_steps.evaluate.holdout import Holdout, read_card
+    from tradewind_steps.split import Split, not_comparable
+
+    card = read_card(step, "model")
+    rules = parse_rules(step.params["rules"], card["task"])
+    columns = list(dict.fromkeys([*(step.params.get("slices") or []), *(rule.column for rule in rules if rule.column)]))
+    holdout = Holdout(step, card, columns)
+    waiting.done()
+
+    from tradewind_steps import gate
+    from tradewind_steps.evaluate.report import report
+
+    challenger, scores = holdout.measure(step.input_path("model"), card["features"])
+    champion = champion_scores = trouble = None
+    version = step.params.get("champion_version")
+    there = "champion" in step.spec.inputs and step.spec.inputs["champion"].sha256 != step.spec.inputs["model"].sha256
+    if there:
+        champion_card = read_card(step, "champion")
+        trouble = holdout.cannot_measure(champion_card, card)
+        if trouble is None:
+            trouble = not_comparable(Split.from_dict(champion_card["split"]), holdout.split, holdout.end)
+            champion, champion_scores = holdout.measure(step.input_path("champion"), champion_card["features"])
+    min_slice_rows = int(step.params.get("min_slice_rows", 200))
+    judgement = gate.judge(
+        rules,
+        challenger,
+        champion,
+        min_rows=int(step.params.get("min_rows", 1000)),
+        min_slice_rows=min_slice_rows,
+        champion_trouble=trouble,
+    )
+    log.info("%s on %d rows%s", judgement.verdict, challenger.rows, "".join(f"\n  {reason}" for reason in judgement.reasons))
+    facts = {
+        "verdict": judgement.verdict,
+        "reasons": judgement.reasons,
+        "rows": challenger.rows,
+        "challenger": challenger.metrics,
+        "champion": champion.metrics if champion else None,
+        "champion_version": version if there else None,
+        "rules": [
+            {name: getattr(result, name) for name in ("rule", "value", "expected", "verdict")} for result in judgement.rules
+        ],
+        "min_slice_rows": min_slice_rows,
+        "holdout_start": holdout.start,
+        "data_end": holdout.end,
+    }
+    slices = {name: _slices(measured) for name, measured in (("challenger", challenger), ("champion", champion)) if measured}
+    step.put_report("verdict", "verdict.json", json.dumps({**facts, "slices": slices}, indent=1, ensure_ascii=False))
+    other = None if champion is None or champion_scores is None else (champion, champion_scores)
+    page = report(facts, holdout, (challenger, scores), other, card, trouble)
+    step.put_report("report", "report.html", page)
+    return StepResult(metrics=facts)
+
+
+def _slices(measured: Any) -> dict[str, Any]:
+    return {
+        column: [{"value": value, "rows": part.rows, **part.metrics} for value, part in parts.items()]
+        for column, parts in measured.slices.items()
+    }

@@ -1,0 +1,152 @@
+"""The few calls of Airflow's REST API that the demo makes."""
+
+from __future__ import annotations
+
+import functools
+import graphlib
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from tradewind.errors import RuntimeUnavailable, SpecError
+
+_ATTEMPTS = 3
+ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskState:
+    """A task instance as the API tells it. ``seconds`` is None before it has started."""
+
+    task_id: str
+    state: str
+    seconds: float | None
+    try_number: int
+
+
+class AirflowApi:
+    """A client of one Airflow.
+
+    Args:
+        url: its address, ``http://host:port``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30)
+        self._client.headers["Authorization"] = f"Bearer {self._call('GET', '/auth/token')['access_token']}"
+
+    def wait_for_dag(self, dag_id: str, *, timeout_s: float) -> None:
+        """Until the Dag is known.
+
+        Raises:
+            SpecError: its file has an import error; with the trace.
+            RuntimeUnavailable: it does not appear in time.
+        """
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            found = self._call("GET", f"/api/v2/dags/{dag_id}", missing=True)
+            if found and found.get("last_parsed_time"):
+                return
+            for error in self._call("GET", "/api/v2/importErrors")["import_errors"]:
+                if f"{dag_id}/" in error["filename"]:
+                    raise SpecError(f"{error['filename']} cannot be loaded:\n{error['stack_trace']}")
+            time.sleep(0.2)
+        raise RuntimeUnavailable(f"Airflow does not know the Dag {dag_id!r} after {timeout_s:.0f} s")
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run now; returns its id.
+
+        Raises:
+            SpecError: a parameter is refused, in Airflow's words.
+        """
+        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
+
+    def abandon(self, dag_id: str, *, before: datetime) -> list[str]:
+        """Fail the unfinished runs from before an instant: an environment that was ended midway left them, and Airflow would
+        take minutes to notice. Returns their ids."""
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?state=running&state=queued")["dag_runs"]
+        left = [str(run["dag_run_id"]) for run in found if run["queued_at"] and _time(run["queued_at"]) < before]
+        for run_id in left:
+            self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
+        return left
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def run_seconds(self, dag_id: str, run_id: str) -> float:
+        """From the trigger to the run's end."""
+        run = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        return (_time(run["end_date"]) - _time(run["queued_at"])).total_seconds()
+
+    def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
+        """The run's task instances, in the order of the chain."""
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        order = self._order(dag_id)
+        return [
+            TaskState(task_id=t["task_id"], state=t["state"] or "waiting", seconds=_seconds(t), try_number=t["try_number"])
+            for t in sorted(found, key=lambda t: order.index(t["task_id"]))
+        ]
+
+    @functools.cache  # noqa: B019 (the client lives as long as the command)
+    def _order(self, dag_id: str) -> list[str]:
+        """Task ids, each after those that it waits for."""
+        tasks = self._call("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
+        sorter = graphlib.TopologicalSorter({task["task_id"]: () for task in tasks})
+        for task in tasks:
+            for downstream in task["downstream_task_ids"]:
+                sorter.add(downstream, task["task_id"])
+        return list(sorter.static_order())
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """What a task returned; empty where it returned nothing."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        found = self._call("GET", path, missing=True)
+        return dict(found["value"]) if found else {}
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
+        """The lines of a task's log, and the message of the error that ended it."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        found = self._call("GET", path, missing=True)
+        lines: list[str] = []
+        for line in found.get("content", []):
+            lines.append(str(line["event"]))
+            lines += [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail", [])]
+        return [line for line in lines if not line.startswith(("::group::", "::endgroup::"))]
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None, *, missing: bool = False) -> dict[str, Any]:
+        response = self._response(method, path, body)
+        if missing and response.status_code == httpx.codes.NOT_FOUND:
+            return {}
+        if response.is_success:
+            return dict(response.json())
+        kind = RuntimeUnavailable if response.status_code >= 500 else SpecError
+        raise kind(f"Airflow, {method} {path}: {response.status_code} {response.text[:500]}")
+
+    def _response(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """One request; a reading one is repeated where a busy Airflow fails it."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            last = method != "GET" or attempt == _ATTEMPTS
+            try:
+                response = self._client.request(method, path, json=body)
+            except httpx.HTTPError as error:
+                if last:
+                    raise RuntimeUnavailable(f"Airflow does not answer: {error or type(error).__name__}") from error
+            else:
+                if last or response.status_code < 500:
+                    return response
+            time.sleep(attempt)
+        raise AssertionError("unreachable")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _seconds(task: dict[str, Any]) -> float | None:
+    if not task["start_date"]:
+        return None
+    end = _time(task["end_date"]) if task["end_date"] else datetime.now(_time(task["start_date"]).tzinfo)
+    return (end - _time(task["start_date"])).total_seconds()

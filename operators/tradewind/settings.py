@@ -1,0 +1,244 @@
+"""One frozen `Settings` from Airflow's ``[tradewind]`` section: the one reader of Airflow's configuration.
+
+A Dag names no cluster, path or credential, because they are here. Each option can be set in ``airflow.cfg`` or by an
+environment variable ``AIRFLOW__TRADEWIND__<OPTION>``. `OPTIONS` is the only table of them: the provider's metadata is
+made from it, so what Airflow documents is what this module reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tradewind.errors import SpecError
+
+SECTION = "tradewind"
+DEVICES = ("cpu", "gpu")
+RUNTIMES = ("local",)
+SERVINGS = ("local",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of the section. ``default`` None means: derived, as the description says."""
+
+    description: str
+    default: str | None = None
+    example: str | None = None
+    sensitive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A named amount of compute.
+
+    Attributes:
+        cpu: cores; fractions are allowed.
+        memory_mb: MiB of memory.
+        device: ``cpu`` or ``gpu``, the kind; part of a step's fingerprint.
+    """
+
+    cpu: float
+    memory_mb: int
+    device: str = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The amounts as a step's spec carries them."""
+        return asdict(self)
+
+
+PROFILES: Mapping[str, Profile] = {
+    "cpu-small": Profile(cpu=2, memory_mb=4096),
+    "cpu-large": Profile(cpu=8, memory_mb=16384),
+    "spark-small": Profile(cpu=2, memory_mb=4096),
+    "gpu-1": Profile(cpu=4, memory_mb=16384, device="gpu"),
+}
+
+OPTIONS: Mapping[str, Option] = {
+    "home": Option(
+        description="Folder in which the embedded environment keeps all that it makes: step environments, store, data. "
+        "An absolute path; ``~`` is the home folder of the user who runs Airflow.",
+        default="~/.tradewind",
+        example="/var/lib/tradewind",
+    ),
+    "store_uri": Option(
+        description="Root of the artifact store, a path or an fsspec URI. Default: ``store`` below ``home``.",
+        example="s3://models/tradewind",
+    ),
+    "data_root": Option(
+        description="Relative data URIs in a Dag lie under this path or URI. Default: ``data`` below ``home``.",
+        example="s3://lake/raw",
+    ),
+    "tracking_uri": Option(
+        description="MLflow's tracking and registry server, http or https.",
+        default="http://127.0.0.1:5000",
+        example="https://mlflow.example.org",
+    ),
+    "tracking_username": Option(
+        description="User name for MLflow, where it asks for one.",
+        example="airflow",
+    ),
+    "tracking_password": Option(
+        description="Password for MLflow, where it asks for one.",
+        sensitive=True,
+    ),
+    "runtime": Option(
+        description=f"Where steps run. One of: {', '.join(RUNTIMES)}.",
+        default="local",
+    ),
+    "serving": Option(
+        description=f"Where models serve. One of: {', '.join(SERVINGS)}.",
+        default="local",
+    ),
+    "profiles": Option(
+        description="Resource profiles that Dags name, as JSON: name to cpu (cores), memory_mb (MiB) and device (cpu or gpu). "
+        f"They come on top of the built-in ones, and replace those of the same name: {', '.join(PROFILES)}.",
+        example='{"cpu-huge": {"cpu": 32, "memory_mb": 131072, "device": "cpu"}}',
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the deployment says; each attribute is the option of that name in `OPTIONS`.
+
+    Attributes:
+        airflow_url: Airflow's own address, ``[api] base_url`` without a slash at the end; empty where it is not set.
+    """
+
+    home: Path
+    store_uri: str
+    data_root: str
+    tracking_uri: str
+    tracking_username: str | None = None
+    tracking_password: str | None = field(default=None, repr=False)
+    runtime: str = "local"
+    serving: str = "local"
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
+    airflow_url: str = ""
+
+    @classmethod
+    @functools.cache
+    def load(cls) -> Self:
+        """Read Airflow's configuration, once in a process.
+
+        Raises:
+            SpecError: an option has a wrong value; names section, option, expected and got.
+        """
+        from airflow.configuration import conf  # here: steps and tests import this module without Airflow
+
+        def get(option: str) -> str | None:
+            return conf.get(SECTION, option, fallback=None)
+
+        return cls.read(get, airflow_url=conf.get("api", "base_url", fallback="") or "")
+
+    @classmethod
+    def read(cls, get: Callable[[str], str | None], *, airflow_url: str = "") -> Self:
+        """Settings from a function that gives an option's text, or None where it is not set. An empty text is not set."""
+
+        def text(option: str) -> str | None:
+            return (get(option) or "").strip() or OPTIONS[option].default
+
+        home = Path(text("home") or "").expanduser()
+        if not home.is_absolute():
+            raise _wrong("home", "an absolute path", str(home))
+        return cls(
+            home=home,
+            store_uri=_place("store_uri", text("store_uri") or str(home / "store")),
+            data_root=_place("data_root", text("data_root") or str(home / "data")),
+            tracking_uri=_web("tracking_uri", text("tracking_uri") or ""),
+            tracking_username=text("tracking_username"),
+            tracking_password=text("tracking_password"),
+            runtime=_one_of("runtime", RUNTIMES, text("runtime") or ""),
+            serving=_one_of("serving", SERVINGS, text("serving") or ""),
+            profiles={**PROFILES, **_profiles(text("profiles"))},
+            airflow_url=airflow_url.rstrip("/"),
+        )
+
+    def profile(self, name: str) -> Profile:
+        """The resource profile of that name; SpecError with those that exist where there is none."""
+        if name not in self.profiles:
+            raise SpecError(
+                f"There is no resource profile {name!r}; there are: {', '.join(sorted(self.profiles))}. "
+                f"More are added by [{SECTION}] profiles in Airflow's configuration"
+            )
+        return self.profiles[name]
+
+    def data_uri(self, uri: str) -> str:
+        """``uri`` as it is where it is a URI or an absolute path, else below ``data_root``.
+
+        A leading ``~`` is not special: a Dag that means its user's home folder would mean another on each machine.
+        """
+        if not uri.strip():
+            raise SpecError(f"A data URI is empty; expected a URI, an absolute path or a path below {self.data_root}")
+        if "://" in uri or uri.startswith("/"):
+            return uri
+        return f"{self.data_root.rstrip('/')}/{uri}"
+
+
+def _wrong(option: str, expected: str, got: object) -> SpecError:
+    return SpecError(
+        f"[{SECTION}] {option} in Airflow's configuration (AIRFLOW__{SECTION.upper()}__{option.upper()}): "
+        f"expected {expected}, got {got!r}"
+    )
+
+
+def _place(option: str, value: str) -> str:
+    """A URI as it is, a path with ``~`` resolved; relative paths would mean another folder in each of Airflow's processes."""
+    if "://" in value:
+        return value
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise _wrong(option, "a URI or an absolute path", value)
+    return str(path)
+
+
+def _web(option: str, value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise _wrong(option, "an address that starts with http:// or https://", value)
+    if "@" in urlsplit(value).netloc:  # it is shown: in links, specs and messages
+        raise _wrong(
+            option, "an address without a user, who is named by tracking_username and tracking_password", "one with a user"
+        )
+    return value.rstrip("/")
+
+
+def _one_of(option: str, allowed: tuple[str, ...], value: str) -> str:
+    if value not in allowed:
+        raise _wrong(option, f"one of: {', '.join(allowed)}", value)
+    return value
+
+
+def _profiles(text: str | None) -> dict[str, Profile]:
+    if text is None:
+        return {}
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _wrong("profiles", f"JSON ({error})", text) from error
+    if not isinstance(table, dict):
+        raise _wrong("profiles", "a JSON object of name to profile", text)
+    return {name: _profile(name, amounts) for name, amounts in table.items()}
+
+
+def _profile(name: str, amounts: object) -> Profile:
+    expected = f"profile {name!r} to be an object with cpu, memory_mb and, if it is not cpu, device"
+    if not isinstance(amounts, dict) or not {"cpu", "memory_mb"} <= set(amounts) <= {"cpu", "memory_mb", "device"}:
+        raise _wrong("profiles", expected, amounts)
+    cpu, memory_mb, device = amounts["cpu"], amounts["memory_mb"], amounts.get("device", "cpu")
+    if not _positive(cpu, (int, float)):
+        raise _wrong("profiles", f"cpu of {name!r} to be a number of cores above 0", cpu)
+    if not _positive(memory_mb, (int,)):
+        raise _wrong("profiles", f"memory_mb of {name!r} to be a whole number of MiB above 0", memory_mb)
+    if device not in DEVICES:
+        raise _wrong("profiles", f"device of {name!r} to be one of: {', '.join(DEVICES)}", device)
+    return Profile(cpu=cpu, memory_mb=memory_mb, device=device)
+
+
+def _positive(value: object, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool) and value > 0  # type: ignore[operator]

@@ -1,0 +1,324 @@
+"""The artifact store: a folder on any fsspec file system. It is told where, and reads no settings.
+
+Layout below the root::
+
+    runs/<dag>/<run>/<task>/<map index>/<try>/   spec.json, a try's datasets and models, manifest.json (the commit)
+    content/<ab>/<sha256>/<name>                 small files under the hash of their bytes: code bundles, reports
+    cache/<ab>/<fingerprint>.json                the manifest of the first success with that fingerprint
+
+Whatever is written exclusively is written whole or not at all: a reader never sees half a manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from tradewind.contract import ArtifactRef, Kind, StepManifest, StepSpec
+from tradewind.errors import StoreError
+
+MANIFEST = "manifest.json"
+SPEC = "spec.json"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file of the store: bytes, and when it was written in seconds since the epoch."""
+
+    uri: str
+    size: int
+    modified: float
+
+
+class Store:
+    """Reads and writes below one root.
+
+    Args:
+        root: a folder's URI (``file:///data/tradewind``, ``s3://bucket/tradewind``) or a plain path.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = as_uri(root).rstrip("/")
+
+    def run_uri(self, *names: str | int) -> str:
+        """The folder of a Dag's runs, of one run, of a task, of a map index or of one try, as far as they are named."""
+        return "/".join([self.root, "runs", *(segment(str(name)) for name in names)])
+
+    def cache_uri(self, fingerprint: str) -> str:
+        return f"{self.root}/cache/{fingerprint[:2]}/{fingerprint}.json"
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def new_try(self, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> str:
+        """An unused folder for a try. Airflow counts tries from 1 again where a run was deleted and made anew, but what the
+        earlier one left may be in use by others: it gets a name of its own (``1-2``)."""
+        folder = self.run_uri(dag_id, run_id, task_id, map_index)
+        there = {_counted(name.rsplit("/", 1)[-1]) for name in self.tries(folder)}
+        again = max((again for again, _ in there), default=1)
+        if (again, try_number) in there:
+            again += 1
+        return f"{folder}/{try_number}" if again == 1 else f"{folder}/{try_number}-{again}"
+
+    def put_spec(self, spec: StepSpec) -> str:
+        """Write the spec into its try's folder; returns its URI."""
+        uri = f"{spec.outputs_uri}/{SPEC}"
+        self.write(uri, spec.to_json().encode())
+        return uri
+
+    def get_spec(self, uri: str) -> StepSpec:
+        return StepSpec.from_json(self.read(uri))
+
+    def put_manifest(self, folder: str, manifest: StepManifest) -> StepManifest:
+        """Commit a try. The first manifest wins: a second one in the same folder gets the first back."""
+        uri = f"{folder}/{MANIFEST}"
+        if self.write(uri, manifest.to_json().encode(), exclusive=True):
+            return manifest
+        return self.get_manifest(uri)
+
+    def get_manifest(self, uri: str) -> StepManifest:
+        return StepManifest.from_json(self.read(uri))
+
+    def latest_manifest(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> tuple[str, StepManifest] | None:
+        """The manifest of the newest committed try of a task instance, with its URI; None before the first."""
+        for folder in self.tries(self.run_uri(dag_id, run_id, task_id, map_index)):
+            uri = f"{folder}/{MANIFEST}"
+            if self.exists(uri):
+                return uri, self.get_manifest(uri)
+        return None
+
+    def tries(self, folder: str) -> list[str]:
+        """The folders of the tries in a task instance's folder, newest first: ``1-2`` is of a later run than ``2``."""
+        names = [name for name in self.names(folder) if re.fullmatch(r"\d+(-\d+)?", name)]
+        return [f"{folder}/{name}" for name in sorted(names, key=_counted, reverse=True)]
+
+    # -- cache ----------------------------------------------------------------------------------------------------
+
+    def cached(self, fingerprint: str) -> tuple[str, StepManifest] | None:
+        """The manifest committed under a fingerprint, if what it refers to is still there.
+
+        Returns the URI of the cache entry and the manifest. An entry whose artifacts are gone is removed.
+        """
+        uri = self.cache_uri(fingerprint)
+        try:
+            manifest = self.get_manifest(uri)
+        except FileNotFoundError:
+            return None
+        if all(self.exists(ref.uri) for ref in manifest.outputs.values()):
+            return uri, manifest
+        self.delete(uri)
+        return None
+
+    def put_cached(self, manifest: StepManifest) -> bool:
+        """Offer a success for reuse; False where another got there first: its manifest should be taken instead."""
+        assert manifest.fingerprint
+        return self.write(self.cache_uri(manifest.fingerprint), manifest.to_json().encode(), exclusive=True)
+
+    # -- artifacts ------------------------------------------------------------------------------------------------
+
+    def put_content(self, name: str, data: bytes, kind: Kind) -> ArtifactRef:
+        """Store a small file under the hash of its bytes; nothing is written where it is there already."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        uri = f"{self.root}/content/{sha256[:2]}/{sha256}/{name}"
+        if not self.exists(uri):
+            self.write(uri, data)
+        return ArtifactRef(uri=uri, sha256=sha256, size=len(data), kind=kind)
+
+    def refer(self, uri: str, kind: Kind = "dataset") -> ArtifactRef:
+        """A reference to data that is not ours, hashed now: a file's bytes, or a folder's names and bytes.
+
+        On an object store the hash is of the objects' names, sizes and entity tags: reading a lake to hash it would
+        cost more than the step.
+
+        Raises:
+            StoreError: there is nothing at ``uri``.
+        """
+        fs, path = _open(uri)
+        with _explained(uri):
+            if not fs.exists(path):
+                raise StoreError(f"There is no file or folder at {uri}")
+            files = sorted(p for p in fs.find(path) if not _hidden(p[len(path) :]))
+            if isinstance(fs, LocalFileSystem):
+                hashes = [(file[len(path) :], hash_file(file)) for file in files]
+            else:
+                hashes = [(file[len(path) :], str(fs.checksum(file))) for file in files]
+            size = sum(fs.size(file) or 0 for file in files)
+        if len(hashes) == 1 and hashes[0][0] == "" and isinstance(fs, LocalFileSystem):
+            return ArtifactRef(uri=as_uri(uri), sha256=hashes[0][1], size=size, kind=kind)
+        return ArtifactRef(uri=as_uri(uri), sha256=hash_names(hashes), size=size, kind=kind)
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def read(self, uri: str) -> bytes:
+        """The bytes at ``uri``; FileNotFoundError where there are none."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            data: bytes = fs.cat_file(path)
+            return data
+
+    def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
+        """Write whole or not at all. With ``exclusive``, returns False and leaves what is there already."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            if isinstance(fs, LocalFileSystem):
+                return _write_local(Path(path), data, exclusive)
+            try:
+                fs.pipe_file(path, data, mode="create" if exclusive else "overwrite")
+            except FileExistsError:
+                return False
+            return True
+
+    def exists(self, uri: str) -> bool:
+        fs, path = _open(uri)
+        with _explained(uri):
+            return bool(fs.exists(path))
+
+    def size(self, uri: str) -> int:
+        """Bytes of the file at ``uri``; FileNotFoundError where there is none."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            return int(fs.size(path))
+
+    def names(self, uri: str) -> list[str]:
+        """Sorted names in a folder; none where there is no folder."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            try:
+                return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True))
+            except FileNotFoundError:
+                return []
+
+    def files(self, uri: str) -> list[File]:
+        """All files in a folder and below it; none where there is no folder."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            found = fs.find(path, detail=True)
+        base = uri.rstrip("/")
+        return [
+            File(uri=base + name[len(path.rstrip("/")) :], size=info["size"] or 0, modified=_modified(info))
+            for name, info in found.items()
+        ]
+
+    def delete(self, uri: str) -> None:
+        """Remove a file or a folder; nothing happens where there is none."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            if fs.exists(path):
+                fs.rm(path, recursive=True)
+
+    def download(self, uri: str, folder: Path) -> Path:
+        """A local path with what lies at ``uri``: the file itself where the store is local, else a copy in ``folder``."""
+        fs, path = _open(uri)
+        if isinstance(fs, LocalFileSystem):
+            return Path(path)
+        target = folder / path.rstrip("/").rsplit("/", 1)[-1]
+        with _explained(uri):
+            fs.get(path, str(target), recursive=True)
+        return target
+
+    def upload(self, source: Path, uri: str) -> None:
+        """Copy a local file or folder to ``uri``; nothing to do where it lies there already."""
+        fs, path = _open(uri)
+        if isinstance(fs, LocalFileSystem) and Path(path) == source:
+            return
+        with _explained(uri):
+            fs.put(f"{source}/" if source.is_dir() else str(source), path, recursive=source.is_dir())
+
+
+def as_uri(path: str) -> str:
+    """A URI as it is; a plain path as an absolute ``file://`` URI, not percent-encoded: fsspec does not decode it."""
+    return path if "://" in path else f"file://{Path(path).expanduser().absolute()}"
+
+
+def _counted(name: str) -> tuple[int, int]:
+    """How often tries were counted anew, and the try, from a folder's name: ``3`` is (1, 3), ``1-2`` is (2, 1)."""
+    number, _, again = name.partition("-")
+    return int(again or 1), int(number)
+
+
+def segment(name: str) -> str:
+    """``name`` as one path segment that every file system and Hadoop accept; different names stay different."""
+    safe = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
+    if safe == name and name not in ("", ".", ".."):
+        return name
+    return f"{safe[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def hash_file(path: str | Path) -> str:
+    """sha256 of a local file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """sha256 of the relative names and bytes of the files in a local folder, in hex."""
+    return hash_names(
+        [(path.relative_to(folder).as_posix(), hash_file(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    )
+
+
+def hash_names(pairs: list[tuple[str, str]]) -> str:
+    return hashlib.sha256("".join(f"{name}\0{value}\n" for name, value in pairs).encode()).hexdigest()
+
+
+def _hidden(relative: str) -> bool:
+    """Spark's and Hadoop's side files (``_SUCCESS``, ``.part.crc``) are not data."""
+    return any(part[:1] in ("_", ".") for part in relative.split("/"))
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """When a file was written, by whatever name its file system has for that."""
+    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    return value.timestamp() if isinstance(value, datetime) else float(value or 0.0)
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    fs, path = fsspec.core.url_to_fs(uri)
+    return fs, path
+
+
+def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not exclusive:
+            temporary.replace(path)
+            return True
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turn what a file system raises into a StoreError that names the place; a missing file stays FileNotFoundError."""
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        raise StoreError(f"{uri}: {error.strerror or error}") from error
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tradewind-")

@@ -1,0 +1,121 @@
+"""Finds what a task instance left in the store, and reads only what lies in the store.
+
+A manifest says where its artifacts are. Whoever can write a manifest could name any file that the API server can
+read, so an address outside the store's root is refused, links included.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tradewind.contract import ArtifactRef, StepManifest
+from tradewind.errors import SpecError, TradewindError
+from tradewind.store import MANIFEST, Store
+
+MAX_BYTES = 32 * 1024 * 1024
+_LOG = logging.getLogger(__name__)
+
+
+class Unavailable(TradewindError):
+    """What was asked for cannot be shown. ``status`` is the HTTP status; the text is for the person who asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskReports:
+    """A task instance that has reports, with the names of its outputs of that kind.
+
+    ``task_id`` is the name of its folder in the store, which names the task as well: it differs where the id has letters
+    that not every file system takes.
+    """
+
+    task_id: str
+    map_index: int
+    status: str
+    names: list[str]
+
+
+class Reports:
+    """Reads manifests and reports below one store's root.
+
+    Args:
+        store: where they lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def manifest(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> StepManifest:
+        """The newest committed try's manifest; `Unavailable` where there is none or it cannot be read."""
+        try:
+            found = self._store.latest_manifest(dag_id, run_id, task_id, map_index)
+        except (ValueError, KeyError, TypeError) as error:
+            _LOG.exception("The manifest of %s %s %s %s is not one", dag_id, run_id, task_id, map_index)
+            raise Unavailable(
+                500, "The manifest of this task instance cannot be read; Airflow's API server has logged why."
+            ) from error
+        if found is None:
+            raise Unavailable(404, "This task instance has left no result yet.")
+        return found[1]
+
+    def report(self, dag_id: str, run_id: str, task_id: str, map_index: int, name: str) -> tuple[str, bytes]:
+        """File name and bytes of a report; `Unavailable` where there is none that may be shown."""
+        outputs = self.manifest(dag_id, run_id, task_id, map_index).outputs
+        reports = {key: ref for key, ref in outputs.items() if ref.kind == "report"}
+        if name not in reports:
+            there_are = f"It has: {', '.join(sorted(reports))}." if reports else "It has none."
+            raise Unavailable(404, f"This task instance has no report named {name!r}. {there_are}")
+        ref = reports[name]
+        return ref.uri.rsplit("/", 1)[-1], self._read(ref)
+
+    def of_run(self, dag_id: str, run_id: str) -> Iterator[TaskReports]:
+        """The task instances of a run that have reports, in the order of their folders' names."""
+        folder = self._store.run_uri(dag_id, run_id)
+        for task in self._store.names(folder):
+            for index in self._store.names(f"{folder}/{task}"):
+                found = self._newest(folder, task, index)
+                if found:
+                    yield found
+
+    def _newest(self, run: str, task: str, index: str) -> TaskReports | None:
+        """From one task instance's folder. What it is called is read from there: a reused result has no spec."""
+        for tried in self._store.tries(f"{run}/{task}/{index}"):
+            try:
+                manifest = self._store.get_manifest(f"{tried}/{MANIFEST}")
+                map_index = int(index)
+            except FileNotFoundError:
+                continue
+            except (SpecError, ValueError, KeyError, TypeError):
+                _LOG.exception("What lies in %s cannot be read", tried)
+                return None
+            names = sorted(name for name, ref in manifest.outputs.items() if ref.kind == "report")
+            return TaskReports(task_id=task, map_index=map_index, status=manifest.status, names=names) if names else None
+        return None
+
+    def _read(self, ref: ArtifactRef) -> bytes:
+        if not inside(ref.uri, self._store.root):
+            _LOG.error("A manifest names a report outside the store %s: %s", self._store.root, ref.uri)
+            raise Unavailable(404, "The report does not lie in the artifact store; it is not shown.")
+        try:
+            if self._store.size(ref.uri) > MAX_BYTES:  # as it is, not as the manifest says
+                raise Unavailable(413, f"The report is larger than {MAX_BYTES // 1024**2} MiB; it lies at {ref.uri}.")
+            return self._store.read(ref.uri)
+        except FileNotFoundError as error:
+            raise Unavailable(404, "The report is gone from the artifact store: run the task again to have it back.") from error
+
+
+def inside(uri: str, root: str) -> bool:
+    """Whether ``uri`` lies below ``root``: by its text, and for local files with links followed."""
+    below = uri.removeprefix(f"{root}/")
+    if below == uri or ".." in below.split("/") or "::" in below:  # fsspec reads a::b as a chain of places
+        return False
+    if not root.startswith("file://"):
+        return True
+    local_root, local = (Path(where.removeprefix("file://")).resolve() for where in (root, uri))
+    return local.is_relative_to(local_root)

@@ -1,0 +1,74 @@
+"""Shared by all tests: where the environments are, and how to run one step for real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tradewind.cli.embedded import IMAGES
+from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest, StepSpec
+from tradewind.runtimes.environments import Environments
+from tradewind.store import Store
+
+REPOSITORY = Path(__file__).parents[1]
+HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
+
+
+@pytest.fixture(scope="session")
+def environments() -> Environments:
+    """All environments of the steps, made before the first test that needs one: it takes a minute on a new machine."""
+    environments = Environments(HOME / "envs")
+    for image in IMAGES:
+        environments.python(image)
+    return environments
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def run_step(environments: Environments, store: Store) -> Callable[..., StepManifest]:
+    """Run a step as the local runtime does: in a process of its image's environment. Returns its manifest.
+
+    ``code`` is a folder with the user's code. The output is printed, so that pytest shows it where a test fails.
+    """
+    count = 0
+
+    def run(
+        step: str,
+        *,
+        image: str,
+        params: dict[str, Any],
+        inputs: dict[str, ArtifactRef],
+        code: Path | None = None,
+        **fields: Any,
+    ) -> StepManifest:
+        nonlocal count
+        count += 1
+        from tradewind.packaging import bundle
+
+        spec = StepSpec(
+            step=step, dag_id="test", run_id="run", task_id=step, map_index=-1, try_number=count, params=params, inputs=inputs,
+            code=bundle(code, store) if code else None, entry_point=fields.pop("entry_point", None), image=image,
+            outputs_uri=store.run_uri("test", "run", step, -1, count), store_uri=store.root, **fields,
+        )  # fmt: skip
+        environment = {**os.environ, SPEC_VARIABLE: store.put_spec(spec)}
+        done = subprocess.run(
+            [environments.python(image), "-m", "tradewind_steps"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        print(done.stdout)
+        assert done.returncode in (0, 1), done.stdout
+        return store.get_manifest(f"{spec.outputs_uri}/manifest.json")
+
+    return run

@@ -1,0 +1,81 @@
+"""The embedded environment for tests: the project's own services, in a folder of the test's, on free ports."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from tradewind.cli import embedded
+from tradewind.cli.services import Services, running
+from tradewind.resources import data_path
+from tradewind.runtimes.environments import Environments
+from tradewind.serving.local.process import free_port
+
+EVERY = 17  # of the flights, one in so many: about 19,800, all year round
+T = TypeVar("T")
+CHAIN = ["validate", "features", "train", "evaluate", "register", "rollout"]
+
+
+def linked_home(home: Path, environments: Environments) -> Path:
+    """A home folder of its own that shares the step environments: making them takes half a minute."""
+    home.mkdir(parents=True)
+    (home / "envs").symlink_to(environments.folder)
+    return home
+
+
+def copy_template(dags: Path, name: str = "flight_delay") -> Path:
+    """What a user does to make a pipeline of their own: copy the template's folder."""
+    return Path(shutil.copytree(data_path("dags") / "flight_delay", dags / name, ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def sample_flights(home: Path) -> Path:
+    """One flight in `EVERY`, with the whole of the other tables, where the template looks for them. The flights' file."""
+    tables = home / "data" / "nycflights13"
+    embedded.flights_data(tables)
+    flights = tables / "flights.csv"
+    head, *rows = flights.read_text().splitlines(keepends=True)
+    flights.write_text(head + "".join(rows[::EVERY]))
+    return flights
+
+
+def addresses() -> embedded.Addresses:
+    """Three free ports."""
+    airflow, mlflow, serving = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    return embedded.Addresses(airflow=airflow, mlflow=mlflow, serving=serving)
+
+
+@contextmanager
+def services(home: Path, dags: Path, *names: str) -> Iterator[tuple[Services, embedded.Addresses]]:
+    """The named services of the demo, up for the time of the block."""
+    at = addresses()
+    with running(home) as up:
+        at.write(home)
+        for service in embedded.services(home, dags, at):
+            if service.name in names:
+                up.start(service)
+        up.wait(lambda service: None)
+        yield up, at
+
+
+def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:
+    """What ``look`` gives as soon as that is true; AssertionError after ``within_s`` seconds."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if found := look():
+            return found
+        assert time.monotonic() < deadline, f"{what}: not within {within_s:.0f} s"
+        time.sleep(0.1)
+
+
+def predict(endpoint_url: str, example: dict[str, Any]) -> dict[str, Any]:
+    """The endpoint's answer to a request by the Open Inference Protocol."""
+    response = httpx.post(f"{endpoint_url}/infer", json=example, timeout=60)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer

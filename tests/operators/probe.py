@@ -1,0 +1,72 @@
+"""Operators at work outside Airflow's task runner, in a process of their own that ``AIRFLOW_HOME`` keeps apart.
+
+``probe.py two FOLDER DATA``: two runs of a validate task at once, neither of which finds the other's result before it starts.
+``probe.py specs FOLDER JSON``: the fingerprint of an operator's spec, or the error, one line for each ``[class, arguments]``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.sdk import DAG
+
+from tradewind import operators
+from tradewind.runtimes.base import runtime_for
+from tradewind.settings import Settings
+from tradewind.store import Store
+
+SETTINGS = Settings.load()
+STORE = Store(SETTINGS.store_uri)
+
+
+def make(kind: str, folder: str, arguments: dict[str, Any]) -> Any:
+    with DAG("probe") as dag:
+        operator = getattr(operators, kind)(task_id="task", **arguments)
+    dag.fileloc = f"{folder}/dag.py"
+    operator._runtime = runtime_for(SETTINGS)
+    return operator
+
+
+def context(run_id: str) -> Any:
+    ti = SimpleNamespace(
+        dag_id="probe", run_id=run_id, task_id="task", map_index=-1, try_number=1, xcom_push=lambda key, value: None
+    )
+    return {"ti": ti, "params": {}, "dag_run": SimpleNamespace(run_type="manual", data_interval_end=None)}
+
+
+def two(folder: str, data: str) -> None:
+    looked = threading.Barrier(2)
+
+    def run(run_id: str) -> None:
+        operator = make("ValidateDataOperator", folder, {"data": data, "expectations": "expectations.json"})
+        announce = operator._announce
+
+        def announced(context: Any) -> None:  # between the look for a result and the start of the step
+            looked.wait(60)
+            announce(context)
+
+        operator._announce = announced
+        manifest = STORE.get_manifest(operator.work(context(run_id))["manifest"])
+        print(json.dumps({"dataset": manifest.outputs["dataset"].uri, "reused": manifest.reused_from}))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def specs(folder: str, asked: str) -> None:
+    for kind, arguments in json.loads(asked):
+        try:
+            print(make(kind, folder, arguments)._spec(context("run"), SETTINGS, STORE).fingerprint)
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    {"two": two, "specs": specs}[sys.argv[1]](*sys.argv[2:])

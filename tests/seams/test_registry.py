@@ -1,0 +1,93 @@
+"""The registry against a real MLflow, and against what is none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tradewind.cli import embedded
+from tradewind.cli.services import running
+from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.registry import CHALLENGER, CHAMPION, Registry
+from tradewind.runtimes.environments import Environments
+from tradewind.serving.local.process import free_port
+
+NAME = "it's late"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[Registry]:
+    home = tmp_path_factory.mktemp("registry")
+    (home / "envs").symlink_to(environments.folder)
+    airflow, mlflow, serving = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    addresses = embedded.Addresses(airflow=airflow, mlflow=mlflow, serving=serving)
+    with running(home) as services:
+        services.start(next(s for s in embedded.services(home, home, addresses) if s.name == "mlflow"))
+        services.wait(lambda service: None)
+        with Registry(mlflow) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def runs(registry: Registry) -> list[tuple[str, str]]:
+    """Training runs with a logged model each: ``(run id, model id)``."""
+    experiment = registry._call("POST", "experiments/create", {"name": "test"})["experiment_id"]
+    found = []
+    for _ in range(2):
+        run_id = registry._call("POST", "runs/create", {"experiment_id": experiment})["run"]["info"]["run_id"]
+        asked = {"experiment_id": experiment, "name": "model", "source_run_id": run_id}
+        found.append((run_id, registry._call("POST", "logged-models", asked)["model"]["info"]["model_id"]))
+    return found
+
+
+def test_a_run_becomes_one_version_whatever_the_models_name(registry: Registry, runs: list[tuple[str, str]]) -> None:
+    for number, (run_id, model_id) in enumerate(runs, 1):
+        first = registry.register(NAME, run_id=run_id, model_id=model_id, tags={"a": "b"})
+        assert (first[0].version, first[0].tags, first[1]) == (str(number), {"a": "b"}, True)
+        again, registered = registry.register(NAME, run_id=run_id, model_id=model_id, tags={"a": "b"})
+        assert (again.version, registered) == (str(number), False)
+    other, registered = registry.register("another", run_id=runs[0][0], model_id=runs[0][1], tags={})
+    assert (other.version, registered) == ("1", True)
+
+
+def test_a_champion_is_no_challenger(registry: Registry, runs: list[tuple[str, str]]) -> None:
+    registry.set_alias(NAME, CHALLENGER, "2")
+    for version, challenger in (("1", "2"), ("2", None)):
+        registry.promote(NAME, version)
+        champion, other = registry.by_alias(NAME, CHAMPION), registry.by_alias(NAME, CHALLENGER)
+        assert champion and champion.version == version
+        assert (other.version if other else None) == challenger
+
+
+def test_what_is_not_there_is_none_or_named(registry: Registry, runs: list[tuple[str, str]]) -> None:
+    assert registry.by_alias("nowhere", CHAMPION) is None
+    assert registry.run_exists(runs[0][0])
+    assert not registry.run_exists("0" * 32)
+    with pytest.raises(SpecError, match="version=9"):
+        registry.version(NAME, "9")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, SpecError), (403, SpecError), (429, RuntimeUnavailable), (502, RuntimeUnavailable)]
+)
+def test_another_program_at_mlflows_address_is_named(status: int, error: type[Exception]) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>Sign in</html>")
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with Registry(url) as registry, pytest.raises(error, match=f"{url}, .*{status}, expected JSON, got '<html>Sign in"):
+            registry.by_alias("model", CHAMPION)
+        server.shutdown()
+
+
+def test_nobody_at_mlflows_address_is_transient() -> None:
+    with Registry(f"http://127.0.0.1:{free_port()}") as registry, pytest.raises(RuntimeUnavailable, match="does not answer"):
+        registry.run_exists("0" * 32)

@@ -1,0 +1,438 @@
+"""The serving seam, one suite over every implementation; then what only the local one promises.
+
+Real models, real servers. Most tests want one version that serves: `served` releases it, which costs nothing where the
+test before left it so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tradewind.contract import ArtifactRef
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
+from tradewind.rollout.release import Released, release
+from tradewind.runtimes.environments import Environments
+from tradewind.serving.base import Serving
+from tradewind.serving.local.client import LocalServing
+from tradewind.store import Store, hash_folder
+
+CLI = [sys.executable, "-m", "tradewind"]
+TARGET = "flight_delay"
+
+
+class Supervisor:
+    """``tradewind serve`` as a process of its own, as users run it."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.folder = home / "serving"
+        self.log = home / "serve.log"
+        with self.log.open("ab") as log:
+            command = [*CLI, "serve", "--home", str(home), *arguments]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def wait_until_it_answers(self) -> LocalServing:
+        serving = LocalServing(folder=self.folder)
+
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                serving.targets()
+            except RuntimeUnavailable:
+                return False
+            return True
+
+        until(answers)
+        return serving
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, name: str) -> psutil.Process:
+        return next(child for child in self.children() if name in " ".join(child.cmdline()))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+def until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "It did not come true in time"
+        time.sleep(0.05)
+
+
+def make_home(folder: Path, environments: Environments) -> Path:
+    folder.mkdir()
+    (folder / "envs").symlink_to(environments.folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    script = Path(__file__).with_name("make_models.py")
+    subprocess.run([environments.python("train"), script, folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def supervisor(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[Supervisor]:
+    started = Supervisor(make_home(tmp_path_factory.mktemp("serving") / "home", environments))
+    try:
+        started.wait_until_it_answers()
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.fixture(scope="module", params=["local"])
+def serving(request: pytest.FixtureRequest) -> Serving:
+    running: Supervisor = request.getfixturevalue("supervisor")
+    return LocalServing(folder=running.folder)
+
+
+def refer(folder: Path) -> ArtifactRef:
+    return ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=0, kind="model")
+
+
+def variant(folder: Path, models: Path, name: str, change: Callable[[Path], Any]) -> ArtifactRef:
+    """A model made from a good one by a change to its files."""
+    copy = Path(shutil.copytree(models / name, folder / "model"))
+    change(copy)
+    return refer(copy)
+
+
+def example(models: Path) -> dict[str, Any]:
+    request: dict[str, Any] = json.loads((models / "logistic" / "smoke.json").read_bytes())["request"]
+    return request
+
+
+class Alias:
+    """Where the champion's alias would be kept."""
+
+    def __init__(self) -> None:
+        self.version: str | None = None
+
+    def get(self) -> str | None:
+        return self.version
+
+    def set(self, version: str) -> None:
+        self.version = version
+
+
+@pytest.fixture(scope="module")
+def alias() -> Alias:
+    return Alias()
+
+
+def roll_out(serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET) -> Released:
+    return release(
+        serving=serving, store=Store(model.uri), target=target, version=version, model=model,
+        champion=alias.get, set_champion=alias.set, holder=f"test / {version}", lock_timeout_s=5,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def served(serving: Serving, models: Path, alias: Alias) -> Serving:
+    """The serving with version 3 behind the target, and nothing else."""
+    roll_out(serving, alias, "3", refer(models / "logistic"))
+    return serving
+
+
+class Load:
+    """Two clients that ask for predictions all the time; counts what they got."""
+
+    def __init__(self, url: str, request: dict[str, Any]) -> None:
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._url, self._request = url, request
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+
+    def _ask(self) -> None:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            while not self._ended.wait(0.04):
+                try:
+                    response = client.post(f"{self._url}/infer", json=self._request)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                if response.status_code == 200:
+                    self.answers[response.json()["model_version"]] += 1
+                else:
+                    self.failures.append(f"{response.status_code}: {response.text}")
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def predict(serving: Serving, models: Path, target: str = TARGET) -> dict[str, Any]:
+    response = httpx.post(f"{serving.observe(target).endpoint_url}/infer", json=example(models), trust_env=False, timeout=30)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+# -- the seam -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_that_was_never_rolled_out_has_an_endpoint_and_no_versions(serving: Serving) -> None:
+    deployment = serving.observe("never")
+    assert deployment.versions == {}
+    assert deployment.endpoint_url.endswith("/v2/models/never")
+    assert httpx.post(f"{deployment.endpoint_url}/infer", json={}, trust_env=False).status_code == 404
+    with pytest.raises(SpecError, match="letters"):
+        serving.observe("a/../b")
+
+
+def test_no_request_fails_while_versions_are_switched(serving: Serving, models: Path, alias: Alias) -> None:
+    first = roll_out(serving, alias, "1", refer(models / "logistic"))
+    assert first.actions[:3] == ["load 1", "smoke 1", "shift 1"]
+    assert first.smoke_difference is not None and first.smoke_difference < 1e-6
+    answer = predict(serving, models)
+    assert (answer["model_name"], answer["model_version"], alias.version) == (TARGET, "1", "1")
+    expected = json.loads((models / "logistic" / "smoke.json").read_bytes())["outputs"]
+    assert answer["outputs"][0]["data"] == pytest.approx(expected)
+
+    with Load(serving.observe(TARGET).endpoint_url, example(models)) as load:
+        second = roll_out(serving, alias, "2", refer(models / "trees"))
+        third = roll_out(serving, alias, "3", refer(models / "logistic"))
+        time.sleep(0.3)
+    assert (second.replaced, third.replaced) == (["1"], ["2"])
+    assert load.failures == []
+    assert set(load.answers) == {"1", "2", "3"}
+    assert sum(load.answers.values()) > 100
+    assert serving.observe(TARGET).weights == {"3": 100}
+    assert set(serving.observe(TARGET).versions) == {"3"}
+
+
+def test_a_release_of_what_serves_does_nothing_at_once(served: Serving, models: Path, alias: Alias) -> None:
+    model = refer(models / "logistic")
+    done = [roll_out(served, alias, "3", model) for _ in range(3)]
+    assert {(one.changed, tuple(one.actions), tuple(one.replaced)) for one in done} == {(False, (), ())}
+    assert min(one.seconds for one in done) < 0.05
+
+
+def test_weights_split_the_requests_and_each_version_is_counted(served: Serving, models: Path) -> None:
+    served.load(TARGET, "4", refer(models / "trees"))
+    served.load(TARGET, "4", refer(models / "trees"))
+    assert served.observe(TARGET).weights == {"3": 100}
+    served.infer(TARGET, "4", example(models))
+    assert served.statistics(TARGET)["4"].requests == 0
+    with pytest.raises(RolloutAborted, match="sum to 100"):
+        served.shift(TARGET, {"3": 50, "4": 40})
+    with pytest.raises(RolloutAborted, match=r"version 9 cannot get 10%.*not loaded"):
+        served.shift(TARGET, {"3": 90, "9": 10})
+    served.shift(TARGET, {"3": 50, "4": 50})
+    got = Counter(predict(served, models)["model_version"] for _ in range(40))
+    assert set(got) == {"3", "4"}
+    with pytest.raises(RolloutAborted, match="still gets 50%"):
+        served.unload(TARGET, "4")
+    wrong = httpx.post(f"{served.observe(TARGET).endpoint_url}/infer", json={"inputs": []}, trust_env=False)
+    assert wrong.status_code >= 400
+    until(lambda: bool(served.statistics(TARGET)["4"].latency_ms))
+    found = served.statistics(TARGET)
+    assert found["4"].requests >= got["4"] and found["4"].latency_ms["50"] > 0
+    assert found["3"].requests + found["4"].requests >= 41
+    served.shift(TARGET, {"3": 100})
+    served.unload(TARGET, "4")
+    served.unload(TARGET, "4")
+    assert set(served.observe(TARGET).versions) == {"3"}
+    with pytest.raises(RolloutAborted, match="version 4 is not loaded"):
+        served.infer(TARGET, "4", example(models))
+
+
+def _break_pickle(model: Path) -> None:
+    pickle = model / "model.pkl"
+    pickle.write_bytes(pickle.read_bytes()[:200])
+
+
+def _need_a_package(model: Path) -> None:
+    text = (model / "MLmodel").read_text()
+    (model / "MLmodel").write_text(text.replace("loader_module: mlflow.sklearn", "loader_module: package_that_is_not_there"))
+
+
+def _expect_other_numbers(model: Path) -> None:
+    smoke = json.loads((model / "smoke.json").read_bytes())
+    smoke["outputs"][2] *= 1.01
+    (model / "smoke.json").write_text(json.dumps(smoke))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_break_pickle, r"version 5 cannot be served: .*pickle data was truncated\n"),
+        (_need_a_package, r"version 5 cannot be served: .*No module named 'package_that_is_not_there'\n"),
+        (_expect_other_numbers, r"largest relative difference 0\.0.*number 3 of 6"),
+    ],
+)
+def test_a_bad_model_is_refused_and_the_old_one_serves_on(
+    served: Serving, models: Path, alias: Alias, tmp_path: Path, change: Callable[[Path], None], says: str
+) -> None:
+    with pytest.raises(RolloutAborted, match=says):
+        roll_out(served, alias, "5", variant(tmp_path, models, "logistic", change))
+    assert alias.version == "3"
+    assert set(served.observe(TARGET).versions) == {"3"}
+    assert predict(served, models)["model_version"] == "3"
+
+
+def test_a_model_that_is_missing_changed_or_no_model_is_named(served: Serving, models: Path, tmp_path: Path) -> None:
+    good = refer(models / "logistic")
+    with pytest.raises(RolloutAborted, match=r"no model folder at .*/nowhere"):
+        served.load(TARGET, "6", dataclasses.replace(good, uri=(tmp_path / "nowhere").as_uri(), sha256="0" * 64))
+    with pytest.raises(RolloutAborted, match=f"expected sha256 {'0' * 64}, got {good.sha256}"):
+        served.load(TARGET, "6", dataclasses.replace(good, sha256="0" * 64))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "data.txt").write_text("1")
+    with pytest.raises(RolloutAborted, match="has no file MLmodel"):
+        served.load(TARGET, "6", refer(tmp_path / "other"))
+    with pytest.raises(RolloutAborted, match="from another model"):
+        served.load(TARGET, "3", refer(models / "trees"))
+
+
+def test_the_second_release_of_a_target_waits_and_is_told_who_holds_it(serving: Serving) -> None:
+    with serving.lock(TARGET, holder="flight_delay / run 1 / rollout", timeout_s=1):
+        second = serving.lock(TARGET, holder="run 2", timeout_s=0.3)
+        with pytest.raises(RuntimeUnavailable, match=r"held by flight_delay / run 1 / rollout; waited 0\.3 s"), second:
+            pass
+        with serving.lock("another", holder="run 2", timeout_s=0.3):
+            pass
+    with serving.lock(TARGET, holder="run 2", timeout_s=0.3):
+        pass
+
+
+# -- the local one --------------------------------------------------------------------------------------------------------
+
+
+def test_what_crashes_is_started_again(supervisor: Supervisor, served: Serving, models: Path) -> None:
+    envoy = supervisor.child("envoy/_bin/envoy")
+    envoy.kill()
+    until(lambda: _answers(served, models))
+    assert supervisor.child("envoy/_bin/envoy").pid != envoy.pid
+
+    server = supervisor.child("mlserver")
+    server.kill()
+    until(lambda: not served.observe(TARGET).versions["3"].ready)
+    assert "SIGKILL" in (served.observe(TARGET).versions["3"].error or "")
+    until(lambda: served.observe(TARGET).versions["3"].ready)
+    assert served.observe(TARGET).versions["3"].restarts == 1
+    assert predict(served, models)["model_version"] == "3"
+    assert "ended by SIGKILL" in supervisor.log.read_text()
+
+
+def _answers(serving: Serving, models: Path) -> bool:
+    try:
+        return predict(serving, models)["model_version"] == "3"
+    except (httpx.HTTPError, AssertionError):
+        return False
+
+
+def test_only_holders_of_the_token_and_only_below_models(supervisor: Supervisor, served: Serving) -> None:
+    state = json.loads((supervisor.folder / "state.json").read_bytes())
+    assert httpx.get(f"{state['control_url']}/targets", trust_env=False).status_code == 401
+    assert (supervisor.folder / "token").stat().st_mode & 0o077 == 0
+    endpoint = served.observe(TARGET).endpoint_url.partition("/v2/")[0]
+    assert httpx.post(f"{endpoint}/v2/repository/models/{TARGET}/unload", trust_env=False).status_code == 404
+    around = f"{endpoint}/v2/models/{TARGET}/%2e%2e/%2e%2e/repository/models/{TARGET}/unload"
+    assert httpx.post(around, trust_env=False).status_code in (400, 404)
+    assert httpx.get(f"{endpoint}/v2/health/ready", trust_env=False).status_code == 200
+    listening = [c for child in supervisor.children() for c in child.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip.removeprefix("::ffff:") for connection in listening} == {"127.0.0.1"}
+
+
+def test_a_second_supervisor_is_refused(supervisor: Supervisor, served: Serving) -> None:
+    command = [*CLI, "serve", "--home", str(supervisor.folder.parent)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 1
+    assert f"held by a supervisor that runs already (process {supervisor.process.pid})" in second.stderr
+    assert served.observe(TARGET).versions["3"].ready
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, environments: Environments) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        command = [*CLI, "serve", "--home", str(make_home(tmp_path / "home", environments)), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in done.stderr
+
+
+def test_ctrl_c_while_a_model_loads_leaves_nothing(tmp_path: Path, models: Path, environments: Environments) -> None:
+    supervisor = Supervisor(make_home(tmp_path / "home", environments))
+    try:
+        serving = supervisor.wait_until_it_answers()
+        failed: list[RuntimeUnavailable] = []
+
+        def load() -> None:
+            try:
+                serving.load(TARGET, "1", refer(models / "trees"))
+            except RuntimeUnavailable as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        until(lambda: len(supervisor.children()) == 2)
+        children = supervisor.children()
+        assert supervisor.end(signal.SIGINT) == 0
+        thread.join(10)
+    finally:
+        supervisor.end(signal.SIGKILL)
+    assert psutil.wait_procs(children, timeout=0)[1] == []
+    assert len(failed) == 1
+
+
+def test_killed_it_leaves_nothing_and_serves_on_after(tmp_path: Path, models: Path, environments: Environments) -> None:
+    home = make_home(tmp_path / "home", environments)
+    first = Supervisor(home)
+    try:
+        serving = first.wait_until_it_answers()
+        roll_out(serving, Alias(), "1", refer(models / "trees"))
+        endpoint = serving.observe(TARGET).endpoint_url
+        children = first.children()
+        assert len(children) == 2
+    finally:
+        first.end(signal.SIGKILL)
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    with pytest.raises(RuntimeUnavailable, match="start it with `tradewind serve"):
+        serving.observe(TARGET)
+
+    second = Supervisor(home)
+    try:
+        serving = second.wait_until_it_answers()
+        until(lambda: serving.observe(TARGET).versions["1"].ready)
+        assert serving.observe(TARGET).endpoint_url == endpoint
+        assert predict(serving, models)["model_version"] == "1"
+        children = second.children()
+        assert len(children) == 2
+        os.killpg(second.process.pid, signal.SIGINT)
+        assert second.process.wait(20) == 0
+    finally:
+        second.end(signal.SIGKILL)
+    assert psutil.wait_procs(children, timeout=0)[1] == []
+    assert json.loads((home / "serving" / "state.json").read_bytes())["processes"] == []

@@ -1,0 +1,33 @@
+"""Runs train and evaluate steps one after the other in one process of the train environment, for its imports take seconds.
+
+``python learning_probe.py FILE``: a JSON list of specs (as JSON text), in the order to run them. What came of each is
+printed, the last line being a JSON list: ``{"metrics": {...}, "outputs": {name: uri}}`` or ``{"type", "message", "retryable"}``.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from tradewind.contract import StepSpec
+from tradewind_steps.step import Step
+
+found = []
+for text in json.loads(Path(sys.argv[1]).read_text()):
+    spec = StepSpec.from_json(text)
+    with tempfile.TemporaryDirectory() as scratch:
+        step = Step(spec, Path(scratch))
+        try:
+            result = importlib.import_module(f"tradewind_steps.{spec.step}").run(step)
+        except Exception as error:
+            traceback.print_exc(file=sys.stdout)
+            found.append({"type": type(error).__name__, "message": str(error), "retryable": getattr(error, "retryable", None)})
+        else:
+            outputs = {
+                name: {"uri": ref.uri, "sha256": ref.sha256, "size": ref.size, "kind": ref.kind}
+                for name, ref in step.outputs.items()
+            }
+            found.append({"metrics": result.metrics, "outputs": outputs})
+print(json.dumps(found))
