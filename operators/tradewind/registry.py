@@ -5,13 +5,14 @@ Importing mlflow costs a task one to two seconds; these few calls need none of i
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from tradewind.contract import ArtifactRef
+from tradewind.contract import ArtifactRef, to_json
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.settings import Settings
 
@@ -19,6 +20,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 DATA_END_TAG = "tradewind.data_end"
 GATE_TAG = "tradewind.gate"
+_RELEASE_TAG = "tradewind.release."
+_LONGEST = 1000  # characters of a text in a release record: MLflow takes 5,000 in a tag
 _HELD_TAGS = {"tradewind.model_uri", "tradewind.model", GATE_TAG}
 _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
@@ -156,6 +159,23 @@ class Registry:
             self._call("DELETE", "model-versions/delete", {"name": name, "version": version.version}, missing=_NOT_FOUND)
             return first, False
         return version, True
+
+    def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
+        """Keep a release record with the registered model; the same key again replaces it.
+
+        Args:
+            record: plain JSON; ``at``, ``outcome``, ``version``, ``serves``, ``before``, ``by``, ``why`` and more.
+        """
+        short = {field: value[:_LONGEST] if isinstance(value, str) else value for field, value in record.items()}
+        tag = {"name": name, "key": f"{_RELEASE_TAG}{key}", "value": to_json(short)}
+        self._call("POST", "registered-models/set-tag", tag)
+
+    def releases(self, name: str) -> list[dict[str, Any]]:
+        """The release records of a model, the latest first; none where there is no such model."""
+        found = self._call("GET", "registered-models/get", {"name": name}, missing=_NOT_FOUND)
+        tags = found["registered_model"].get("tags", []) if found else []
+        records = [json.loads(tag["value"]) for tag in tags if tag["key"].startswith(_RELEASE_TAG)]
+        return sorted(records, key=lambda record: float(record["at"]), reverse=True)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self._call("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})

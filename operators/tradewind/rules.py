@@ -22,8 +22,9 @@ METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("auc", "average_precision", "logloss", "brier", "accuracy", "precision", "recall", "f1"),
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "logloss"),
     "regression": ("rmse", "mae", "median_ae", "r2"),
+    "replay": ("disagreement", "psi", "ks", "errors", "latency_ratio"),  # of two versions' answers to the same rows
 }
-ALL_METRICS = tuple(dict.fromkeys(name for names in METRICS.values() for name in names))
+ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task != "replay" for name in names))
 
 _NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _RULE = re.compile(
@@ -86,7 +87,7 @@ def parse_rules(texts: Iterable[str], task: str | None = None) -> list[Rule]:
     """The rules as data.
 
     Args:
-        task: ``binary``, ``multiclass`` or ``regression`` where it is known: other tasks' metrics are refused.
+        task: ``binary``, ``multiclass``, ``regression`` or ``replay`` where it is known: other tasks' metrics are refused.
 
     Raises:
         SpecError: a rule cannot be read or is about an unknown metric; names the rule and the metrics that there are.

@@ -143,14 +143,18 @@ def test_statistics_are_read_from_what_envoy_says() -> None:
     counts = {"a@1": {"completed": 9, "5xx": 2, "active": 1}, "a@10": {"completed": 5}}
     counters = [{"name": f"cluster.{c}.upstream_rq_{n}", "value": v} for c, found in counts.items() for n, v in found.items()]
     times = {"a@1": [1, 2.5, 8, 9], "a@10": [None, None, None, None]}
-    quantiles = [
-        {"name": f"cluster.{cluster}.upstream_rq_time", "values": [{"interval": None, "cumulative": ms} for ms in found]}
+    buckets = {"a@1": [{"lower_bound": 2.5, "width": 0.1, "count": 5}, {"lower_bound": 10, "width": 1, "count": 4}], "a@10": []}
+    details = [
+        {
+            "name": f"cluster.{cluster}.upstream_rq_time", "totals": buckets[cluster], "intervals": [],
+            "percentiles": [{"interval": None, "cumulative": ms} for ms in found],
+        }
         for cluster, found in times.items()
-    ]
-    answer = {"stats": [*counters, {"histograms": {"supported_quantiles": [0, 50, 99, 99.9], "computed_quantiles": quantiles}}]}
+    ]  # fmt: skip
+    answer = {"stats": [*counters, {"histograms": {"supported_percentiles": [0, 50, 99, 99.9], "details": details}}]}
     first, tenth = (envoy_config.read_statistics(answer, cluster) for cluster in ("a@1", "a@10"))
-    assert first == {"requests": 9, "errors": 2, "active": 1, "latency_ms": {"50": 2.5, "99": 8}}
-    assert tenth == {"requests": 5, "errors": 0, "active": 0, "latency_ms": {}}
+    assert first == {"requests": 9, "errors": 2, "active": 1, "latency_ms": {"50": 2.5, "99": 8}, "latency": {"2.5": 5, "10": 4}}
+    assert tenth == {"requests": 5, "errors": 0, "active": 0, "latency_ms": {}, "latency": {}}
 
 
 def test_a_lock_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:

@@ -55,6 +55,28 @@ def scatter_plot(actual: np.ndarray, predicted: dict[str, np.ndarray]) -> str:
     return _svg(figure)
 
 
+def against_plot(old: np.ndarray, new: np.ndarray, names: list[str]) -> str:
+    """One version's answers against another's to the same rows; SVG."""
+    figure, axes = _figure(4.2, 3.8)
+    low, high = float(min(old.min(), new.min())), float(max(old.max(), new.max()))
+    axes.plot([low, high], [low, high], color="#cccccc", linewidth=1)
+    axes.plot(old, new, ".", color=BLUE, markersize=3, alpha=0.4)
+    axes.set_title("Answers to the same rows", fontsize=10)
+    axes.set_xlabel(names[0], fontsize=9)
+    axes.set_ylabel(names[1], fontsize=9)
+    axes.tick_params(labelsize=8)
+    return _svg(figure)
+
+
+def distribution_plot(samples: dict[str, np.ndarray], what: str) -> str:
+    """The share of values up to each; SVG."""
+    figure, axes = _figure(4.2, 3.8)
+    for (name, values), style in zip(samples.items(), _STYLES, strict=False):
+        axes.plot(np.sort(values), np.linspace(0, 1, len(values)), label=name, **style)
+    _labelled(axes, "Distribution", what, "share")
+    return _svg(figure)
+
+
 def matrix_plot(counts: np.ndarray, classes: list[str]) -> str:
     """Shares of each class that were taken for each other; SVG."""
     figure, axes = _figure(4.2, 3.8)

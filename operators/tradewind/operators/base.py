@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,8 +31,11 @@ class TradewindOperator(BaseOperator):
     link_url = ""  # what `links.RunLink` and `links.VersionLink` show; known when the work is done
 
     def execute(self, context: Context) -> Any:
+        return self.translated(lambda: self.work(context))
+
+    def translated(self, work: Callable[[], Any]) -> Any:
         try:
-            return self.work(context)
+            return work()
         except StepFailed as error:
             if error.stack:
                 self.log.error("The step's own stack:\n%s", error.stack)

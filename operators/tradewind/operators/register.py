@@ -20,8 +20,8 @@ class RegisterModelOperator(TradewindOperator):
     Looks at what is and does what is missing: a model that is a version already is not registered again. A model that is
     the champion already gets no alias.
 
-    Returns ``{"metrics": {"name", "version", "registered", "champion", "data_end"}}``; ``champion`` is the version that
-    the gate compared with.
+    Returns ``{"metrics": {"name", "version", "registered", "champion", "data_end", "gate"}}``; ``champion`` is the
+    version that the gate compared with.
 
     Args:
         name: the registered model.
@@ -78,6 +78,7 @@ class RegisterModelOperator(TradewindOperator):
                 "alias": CHAMPION if serving else CHALLENGER,
                 "champion": gate.metrics["champion_version"],
                 "data_end": model.metrics.get("data_end"),
+                "gate": self.gate["manifest"],
                 "url": self.link_url,
             }
         }

@@ -2,92 +2,204 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tradewind.errors import RolloutAborted, SpecError
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
 from tradewind.operators.base import Input, TradewindOperator, number
-from tradewind.operators.links import VersionLink, version_url
+from tradewind.operators.links import ReportLink, VersionLink, version_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from tradewind.contract import ArtifactRef
     from tradewind.registry import ModelVersion, Registry
+    from tradewind.rollout.driver import Driver
+    from tradewind.rollout.record import Record
+    from tradewind.rollout.spec import RolloutSpec
+    from tradewind.runtimes.base import Runtime
+    from tradewind.settings import Settings
     from tradewind.store import Store
 
 
 class SeldonRolloutOperator(TradewindOperator):
-    """Load a version where it will serve, compare its answers with the trained model's own, switch, give it the alias.
+    """Load a version where it will serve, compare its answers with the trained model's own and the champion's, give it
+    requests step by step, then all and the alias.
 
-    Looks at what is and does what is missing, which is nothing the second time. On any failure the old version serves on
-    and keeps the alias.
+    Looks at what is and does what is missing, which is nothing the second time. Whatever speaks against the version takes it
+    back: the old one serves on and keeps the alias, and the task fails without retry. The state is a record beside the
+    serving: a worker or triggerer that is killed resumes where it was.
 
-    Skipped where the champion was trained on newer data. Fails without retry where the champion is not the one that the
-    gate compared with: that comparison says nothing about today's.
+    Skipped where the champion was trained on newer data, or where this version was rolled back before and no person started
+    the run. Fails without retry where the champion is not the one that the gate compared with: that comparison says nothing
+    about today's.
 
     Returns ``{"metrics": {"name", "version", "changed", "replaced", "endpoint_url", "smoke_difference", "seconds",
-    "example"}}``; ``example`` is a request of one row by the Open Inference Protocol.
+    "example", "replay", "canary"}}``; ``example`` is a request of one row by the Open Inference Protocol.
 
     Args:
         version: the register task's output.
+        rollout: what to do, as `tradewind.rollout.spec.RolloutSpec` has it; by default all requests at once.
         smoke_tolerance: the largest relative difference of a served from a trained prediction.
+        deferrable: wait for traffic in the triggerer; else in the task itself.
+        poll_interval: seconds between two looks.
     """
 
-    template_fields: Sequence[str] = ("version", "smoke_tolerance")
-    operator_extra_links = (VersionLink(),)
+    template_fields: Sequence[str] = ("version", "rollout", "smoke_tolerance")
+    operator_extra_links = (ReportLink(), VersionLink())
 
-    def __init__(self, *, version: Input, smoke_tolerance: float | str = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        version: Input,
+        rollout: Mapping[str, Any] | str | None = None,
+        smoke_tolerance: float | str = 1e-5,
+        deferrable: bool = True,
+        poll_interval: float = 2.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.version = version
+        self.rollout = {} if rollout is None else rollout
         self.smoke_tolerance = smoke_tolerance
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self._runtime: Runtime | None = None
+        self._ticking = self._killed = False
+        if isinstance(self.rollout, Mapping):
+            _spec({name: value for name, value in self.rollout.items() if "{{" not in str(value)})
 
     def work(self, context: Context) -> dict[str, Any]:
-        from tradewind.registry import Registry, model_of
-        from tradewind.rollout.release import release
-        from tradewind.serving import serving_for
+        from tradewind.rollout.hands import driver
+        from tradewind.rollout.record import attempt_id
         from tradewind.settings import Settings
         from tradewind.store import Store
 
-        asked = _asked(self.version)
-        settings = Settings.load()
+        asked, spec, settings = _asked(self.version), _spec(_plain(self.rollout)), Settings.load()
         store, ti = Store(settings.store_uri), context["ti"]
-        with Registry.of(settings) as registry:
-            name, number_ = str(asked["name"]), str(asked["version"])
-            model = model_of(registry.version(name, number_))
-            self.link_url = version_url(settings.tracking_uri, name, number_)
-            released = release(
-                serving=serving_for(settings),
-                store=store,
-                target=name,
-                version=number_,
-                model=model,
-                champion=lambda: self._replaceable(registry, asked),
-                set_champion=lambda version: registry.promote(name, version),
-                holder=f"{ti.dag_id} / {ti.run_id} / {ti.task_id}",
-                smoke_tolerance=number("smoke_tolerance", self.smoke_tolerance, 0, 1),
-                say=lambda line: self.log.info("%s", line),
-            )
-        metrics = {
-            "name": name,
-            "version": number_,
-            "changed": released.changed,
-            "replaced": released.replaced,
-            "endpoint_url": released.endpoint_url,
-            "smoke_difference": released.smoke_difference,
-            "seconds": released.seconds,
-            "example": example(store, model.uri),
-        }
-        return {"metrics": metrics}
+        model = self._model(settings, asked)
+        attempt = attempt_id(asked["name"], asked["version"], model, spec, ti.dag_id, ti.run_id, ti.task_id, ti.max_tries)
 
-    def _replaceable(self, registry: Registry, asked: dict[str, Any]) -> str | None:
-        """The champion's version, if the asked version may take its place. Called under the target's lock."""
+        with driver(
+            str(asked["name"]),
+            settings=settings,
+            holder=_holder(context),
+            say=lambda line: self.log.info("%s", line),
+            smoke_tolerance=number("smoke_tolerance", self.smoke_tolerance, 0, 1),
+            replay=lambda record: self._replay(context, settings, store, record, asked.get("gate")),
+        ) as hands:
+            record = hands.begin(lambda now: self._new(context, hands, asked, model, spec, attempt, now), attempt=attempt)
+            if record is not None:
+                record = self._carried_out(hands)
+        if record is not None and not record.ended:
+            from tradewind.triggers.rollout import RolloutTrigger
+
+            self.log.info("Waiting for the traffic of the canary")
+            trigger = RolloutTrigger(target=record.target, holder=_holder(context), poll_interval=self.poll_interval)
+            self.defer(trigger=trigger, method_name="resume", kwargs={"asked": asked})
+        return self._outcome(context, settings, asked, record)
+
+    def resume(self, context: Context, event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+        """When the trigger has seen the rollout's end."""
+        metrics: dict[str, Any] = self.translated(lambda: self._resumed(context, event, asked))
+        return metrics
+
+    def on_kill(self) -> None:
+        if self._runtime:
+            self._runtime.kill()
+        if self._ticking and not self._killed:
+            self._killed = True
+            # Called by a signal, in the midst of whatever is done, with seconds left to take it back.
+            raise RolloutAborted("The task was ended")
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _resumed(self, context: Context, event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+        from tradewind.rollout.hands import driver
+        from tradewind.settings import Settings
+
+        if "error" in event:
+            raise RuntimeUnavailable(event["error"])
+        settings = Settings.load()
+        with driver(str(asked["name"]), settings=settings, holder=_holder(context), say=lambda _: None) as hands:
+            return self._outcome(context, settings, asked, hands.record())
+
+    def _model(self, settings: Settings, asked: dict[str, Any]) -> ArtifactRef:
+        from tradewind.registry import Registry, model_of
+
+        self.link_url = version_url(settings.tracking_uri, asked["name"], asked["version"])
+        with Registry.of(settings) as registry:
+            return model_of(registry.version(str(asked["name"]), str(asked["version"])))
+
+    def _carried_out(self, hands: Driver) -> Record:
+        """The record at the rollout's end, or where it waits for the trigger. Whoever ends the task takes the rollout back."""
+        from tradewind.rollout.record import WAITING
+
+        self._ticking = True
+        try:
+            while True:
+                ticked = hands.tick()
+                waits = not ticked.moved
+                if ticked.record.ended or (waits and self.deferrable and ticked.record.phase in WAITING):
+                    return ticked.record
+                if waits:
+                    time.sleep(self.poll_interval)
+        except BaseException as error:
+            if not self._killed and isinstance(error, Exception):
+                raise
+            hands.order("roll_back", by="Airflow", why="the task was ended")
+            hands.finish()
+            raise
+        finally:
+            self._ticking = False
+
+    def _new(
+        self,
+        context: Context,
+        hands: Driver,
+        asked: dict[str, Any],
+        model: ArtifactRef,
+        spec: RolloutSpec,
+        attempt: str,
+        now: float,
+    ) -> Record | None:
+        """A record for this attempt; None where all is as it should be. Called under the target's lock."""
+        from tradewind.rollout.record import Record
+
+        name, version = str(asked["name"]), str(asked["version"])
+        champion = self._replaceable(context, hands.registry, asked)
+        serves = hands.serving.observe(name)
+        served = serves.versions.get(version)
+        as_asked = served and served.ready and served.weight == 100 and served.digest == model.sha256
+        if champion == version and as_asked and set(serves.versions) == {version}:
+            return None
+        others = {v: weight for v, weight in serves.weights.items() if v != version}
+        return Record(
+            id=attempt, target=name, version=version, model=model, champion=champion, spec=spec, by=_holder(context),
+            stable=max(others, key=lambda v: others[v]) if others else None, started_at=now, since=now, updated_at=now,
+            lineage={"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id, "data_end": asked.get("data_end")},
+        )  # fmt: skip
+
+    def _replaceable(self, context: Context, registry: Registry, asked: dict[str, Any]) -> str | None:
+        """The champion's version, if the asked version may take its place."""
         from tradewind.registry import CHAMPION, DATA_END_TAG
 
-        champion: ModelVersion | None = registry.by_alias(str(asked["name"]), CHAMPION)
-        if champion is None or champion.version == asked["version"]:
-            return champion.version if champion else None
+        name, version = str(asked["name"]), str(asked["version"])
+        champion: ModelVersion | None = registry.by_alias(name, CHAMPION)
+        if champion is not None and champion.version == version:
+            return version
+        if context["dag_run"].run_type != "manual":
+            last = next((release for release in registry.releases(name) if release["version"] == version), None)
+            if last and last["outcome"] == "rolled back":
+                self.skip(
+                    f"Version {version} was rolled back ({last['reason']}): it comes back only by a run that a person starts"
+                )
+        if champion is None:
+            return None
         ours, theirs = asked.get("data_end"), champion.tags.get(DATA_END_TAG)
         if ours and theirs and _instant(str(ours)) < _instant(theirs):
             self.skip(
@@ -100,6 +212,110 @@ class SeldonRolloutOperator(TradewindOperator):
                 f"it changed meanwhile (clear the evaluate task to compare again), or its model_name is not {asked['name']!r}"
             )
         return champion.version
+
+    def _replay(self, context: Context, settings: Settings, store: Store, record: Record, gate: str | None) -> dict[str, Any]:
+        """Run the replay step against both versions; its figures, and where its report lies."""
+        from tradewind.contract import StepSpec
+        from tradewind.operators.base import manifest_of
+        from tradewind.runtimes.base import result, runtime_for
+        from tradewind.serving import serving_for
+
+        requests = manifest_of(store, "gate", {"manifest": gate}).outputs.get("requests") if gate else None
+        if requests is None:
+            raise SpecError("The gate has left no requests to replay: clear the evaluate task")
+        ti, versions = context["ti"], serving_for(settings).observe(record.target).versions
+        asked = {"champion": record.stable, "challenger": record.version}
+        spec = StepSpec(
+            step="replay", dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=-1, try_number=ti.try_number,
+            params={
+                "rules": list(record.spec.replay),
+                **{role: {"version": v, "url": versions[v].url} for role, v in asked.items() if v},
+            },
+            inputs={"requests": requests}, code=None, entry_point=None, image="train", store_uri=store.root,
+            outputs_uri=_folder(store, context),
+            resources=settings.profile("cpu-small").to_dict(),
+        )  # fmt: skip
+        self._runtime = runtime_for(settings)
+        self._runtime.run(spec, spec_uri=store.put_spec(spec), say=lambda line: self.log.info("%s", line))
+        manifest = result(store, spec)
+        return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}
+
+    def _outcome(self, context: Context, settings: Settings, asked: dict[str, Any], record: Record | None) -> dict[str, Any]:
+        """What came of it; raises where it was taken back."""
+        from tradewind.registry import Registry, model_of
+        from tradewind.rollout.report import leave_report
+        from tradewind.serving import serving_for
+        from tradewind.store import Store
+
+        store, name, version = Store(settings.store_uri), str(asked["name"]), str(asked["version"])
+        self.link_url = version_url(settings.tracking_uri, name, version)
+        if record is not None:
+            leave_report(store, _folder(store, context), record)
+            if record.phase == "rolled_back":
+                raise RolloutAborted(f"Version {version} of {name} was rolled back: {record.reason}")
+        with Registry.of(settings) as registry:
+            model = model_of(registry.version(name, version))
+        metrics = {
+            "name": name,
+            "version": version,
+            "changed": record is not None,
+            "replaced": [record.stable] if record and record.stable else [],
+            "endpoint_url": serving_for(settings).observe(name).endpoint_url,
+            "smoke_difference": record.smoke["difference"] if record and record.smoke else None,
+            "seconds": round(record.updated_at - record.started_at, 3) if record else 0.0,
+            "example": example(store, model.uri),
+            "replay": _short(record.replay) if record else None,
+            "canary": canary(record) if record else None,
+        }
+        return {"metrics": metrics}
+
+
+def canary(record: Record) -> dict[str, Any] | None:
+    """What the versions did with the requests of a canary; None where there was none."""
+    if not record.spec.steps or not record.stable:
+        return None
+    new, old = record.of(record.version), record.of(record.stable)
+    return {
+        "requests": new.requests,
+        "errors": new.errors,
+        "champion_requests": old.requests,
+        "champion_errors": old.errors,
+        "evidence": record.evidence,
+        "steps": [step.weight for step in record.spec.steps],
+    }
+
+
+def _short(replay: dict[str, Any] | None) -> dict[str, Any] | None:
+    names = ("verdict", "reasons", "rows", "disagreement", "psi", "ks", "errors", "latency_ratio")
+    return {name: replay[name] for name in names} if replay else None
+
+
+def _folder(store: Store, context: Context) -> str:
+    ti = context["ti"]
+    return store.new_try(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.try_number)
+
+
+def _holder(context: Context) -> str:
+    ti = context["ti"]
+    return f"{ti.dag_id} / {ti.run_id} / {ti.task_id}"
+
+
+def _spec(rollout: object) -> RolloutSpec:
+    from tradewind.rollout.spec import RolloutSpec
+
+    return RolloutSpec.from_dict(rollout)
+
+
+def _plain(value: Any) -> Any:
+    """A rendered value as data: a Dag that renders no native objects gives lists and numbers as their text."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, str):
+        try:
+            return ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            return value
+    return value
 
 
 def _instant(text: str) -> datetime:
@@ -116,7 +332,7 @@ def _asked(value: Any) -> dict[str, Any]:
 
 def example(store: Store, model_uri: str) -> dict[str, Any] | None:
     """The first row of the model's smoke request as a request of its own; None where the model has none."""
-    from tradewind.rollout.release import SMOKE
+    from tradewind.rollout.smoke import SMOKE
 
     try:
         request = json.loads(store.read(f"{model_uri}/{SMOKE}"))["request"]

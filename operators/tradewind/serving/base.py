@@ -69,12 +69,14 @@ class VersionStatistics:
         errors: those of them that ended with a 5xx status, a refused connection or a timeout.
         active: requests under way.
         latency_ms: by quantile in percent, as ``{"50": 4.1, "95": 7.9, "99": 12.0}``; empty before the first request.
+        latency: how many of the requests took how long: the lower bound of a bucket in milliseconds to its count.
     """
 
     requests: int
     errors: int
     active: int
     latency_ms: dict[str, float]
+    latency: dict[str, int] = field(default_factory=dict)
 
 
 class Serving(Protocol):
@@ -129,6 +131,18 @@ class Serving(Protocol):
 
     def statistics(self, target: str) -> dict[str, VersionStatistics]:
         """Requests, errors and latency of each version of a target."""
+        ...
+
+    def record(self, target: str) -> dict[str, Any] | None:
+        """The document that was last kept for a target; None before the first."""
+        ...
+
+    def keep_record(self, target: str, record: dict[str, Any]) -> None:
+        """Keep a document for a target, durably, in place of the one before; only under the target's `lock`.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         ...
 
     def lock(self, target: str, *, holder: str, timeout_s: float) -> AbstractContextManager[None]:

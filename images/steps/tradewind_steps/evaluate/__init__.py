@@ -13,6 +13,9 @@ from tradewind_steps.step import Step, StepResult
 
 log = logging.getLogger("tradewind")
 
+REPLAYED_ROWS = 1000
+REPLAYED_AT_ONCE = 20  # rows of a request
+
 
 def run(step: Step) -> StepResult:
     rules = parse_rules(step.params["rules"])
@@ -31,7 +34,7 @@ def run(step: Step) -> StepResult:
     from tradewind_steps.evaluate.report import report
 
     challenger, scores = holdout.measure(step.input_path("model"), card["features"])
-    champion = champion_scores = trouble = None
+    champion = champion_scores = champion_card = trouble = None
     version = step.params.get("champion_version")
     there = "champion" in step.spec.inputs and step.spec.inputs["champion"].sha256 != step.spec.inputs["model"].sha256
     if there:
@@ -66,10 +69,31 @@ def run(step: Step) -> StepResult:
     }
     slices = {name: _slices(measured) for name, measured in (("challenger", challenger), ("champion", champion)) if measured}
     step.put_report("verdict", "verdict.json", json.dumps({**facts, "slices": slices}, indent=1, ensure_ascii=False))
+    _put_requests(step, holdout, card, champion_card)
     other = None if champion is None or champion_scores is None else (champion, champion_scores)
     page = report(facts, holdout, (challenger, scores), other, card, trouble)
     step.put_report("report", "report.html", page)
     return StepResult(metrics=facts)
+
+
+def _put_requests(step: Step, holdout: Any, card: dict[str, Any], champion: dict[str, Any] | None) -> None:
+    """Output ``requests``: holdout rows as a client would send them, for whoever compares two servers by them."""
+    from tradewind_steps import smoke
+
+    features = list(dict.fromkeys([*card["features"], *(champion["features"] if champion else [])]))
+    rows = holdout.spread(REPLAYED_ROWS)
+    there = [name for name in features if name in rows.frame]
+    step.output_path("requests").write_text(
+        json.dumps(
+            {
+                "task": card["task"],
+                "requests": [smoke.request(part) for part in rows.batches(there, REPLAYED_AT_ONCE)],
+                "slices": rows.slices,
+            },
+            ensure_ascii=False,
+        )
+    )
+    step.put("requests", "dataset")
 
 
 def _slices(measured: Any) -> dict[str, Any]:

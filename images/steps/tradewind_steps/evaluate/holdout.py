@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,20 @@ def read_card(step: Step, name: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SpecError(f"{name}: expected a model that a train step made; there is no {path}") from error
     return card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows, and by column the slice that each is in."""
+
+    frame: pd.DataFrame
+    slices: dict[str, list[str]]
+
+    def batches(self, features: list[str], size: int) -> Iterator[pd.DataFrame]:
+        """The rows' features, ``size`` rows at a time."""
+        table = features_of(self.frame, features)
+        for first in range(0, len(table), size):
+            yield table.iloc[first : first + size]
 
 
 class Holdout:
@@ -96,6 +112,12 @@ class Holdout:
             for column, (of_row, values) in self._groups.items()
         }
         return Measured(rows=len(self.y), metrics=measure(self.task, self.y, scores), slices=slices), scores
+
+    def spread(self, most: int) -> Rows:
+        """At most so many of the rows, from first to last."""
+        chosen = np.unique(np.linspace(0, len(self.frame) - 1, min(most, len(self.frame))).astype(int))
+        slices = {column: of_row[chosen].tolist() for column, (of_row, _) in self._groups.items()}
+        return Rows(frame=self.frame.iloc[chosen], slices=slices)
 
     def _measured(self, scores: np.ndarray, rows: np.ndarray) -> Measured:
         return Measured(rows=len(rows), metrics=measure(self.task, self.y[rows], scores[rows]))

@@ -27,6 +27,11 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .better { color: #15803d; } .worse { color: #dc2626; } .small { color: #8a94a0; }
 figure { display: inline-block; margin: 0 1rem 1rem 0; background: #fff; } figure svg { max-width: 100%; height: auto; }
 """
+PAGE = (
+    "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{title}</title><style>"
+    + _STYLE.replace("{", "{{").replace("}", "}}")
+    + "</style></head><body>\n{body}\n</body></html>\n"
+)
 
 
 def report(
@@ -46,7 +51,7 @@ def report(
         f"<p>{facts['rows']} holdout rows{_period(holdout)}, label <b>{escape(card['label'])}</b> ({card['task']}), "
         f"{len(card['features'])} features; MLflow run {escape(card['mlflow_run_id'])}.</p>",
         f"<p>{escape(trouble[0].upper() + trouble[1:])}.</p>" if trouble else "",
-        "<h2>Rules</h2>", _rules(facts["rules"]) if facts["rules"] else "<p>No rules were given.</p>",
+        "<h2>Rules</h2>", rules_table(facts["rules"]) if facts["rules"] else "<p>No rules were given.</p>",
         "<h2>Metrics</h2>", _metrics(own, other, name),
     ]  # fmt: skip
     if facts["rows"]:
@@ -54,9 +59,7 @@ def report(
         parts += [f"<figure>{svg}</figure>" for svg in _plots(holdout, scores)]
     for column in own.slices:
         parts += [f"<h2>By {escape(column)}</h2>", _slices(column, MAIN[card["task"]], own, other, name, facts["min_slice_rows"])]
-    head = f"<meta charset='utf-8'><title>Evaluation: {facts['verdict']}</title><style>{_STYLE}</style>"
-    body = "\n".join(parts)
-    return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>\n{body}\n</body></html>\n"
+    return PAGE.format(title=f"Evaluation: {facts['verdict']}", body="\n".join(parts))
 
 
 def _period(holdout: Holdout) -> str:
@@ -68,9 +71,9 @@ def _list(items: Iterable[str]) -> str:
     return f"<ul>{lines}</ul>" if lines else ""
 
 
-def _rules(rules: list[dict[str, Any]]) -> str:
+def rules_table(rules: list[dict[str, Any]]) -> str:
     rows = [
-        f"<tr><td><code>{escape(rule['rule'])}</code></td><td class='n'>{_number(rule['value'])}</td>"
+        f"<tr><td><code>{escape(rule['rule'])}</code></td><td class='n'>{number(rule['value'])}</td>"
         f"<td>{escape(rule['expected'])}</td><td><span class='v {rule['verdict']}'>{rule['verdict']}</span></td></tr>"
         for rule in rules
     ]
@@ -81,7 +84,7 @@ def _metrics(challenger: Measured, champion: Measured | None, name: str) -> str:
     rows = []
     for metric, value in challenger.metrics.items():
         compared = _compared(metric, value, champion.metrics[metric]) if champion else ""
-        rows.append(f"<tr><td>{metric}</td><td class='n'>{_number(value)}</td>{compared}</tr>")
+        rows.append(f"<tr><td>{metric}</td><td class='n'>{number(value)}</td>{compared}</tr>")
     return f"<table><tr><th></th><th class='n'>challenger</th>{_champion_head(champion, name)}</tr>{''.join(rows)}</table>"
 
 
@@ -92,7 +95,7 @@ def _slices(column: str, metric: str, challenger: Measured, champion: Measured |
         figure = part.metrics[metric]
         compared = _compared(metric, figure, others[value].metrics[metric]) if champion else ""
         kind = " class='small'" if part.rows < min_rows else ""
-        cells = f"<td>{escape(value)}</td><td class='n'>{part.rows}</td><td class='n'>{_number(figure)}</td>{compared}"
+        cells = f"<td>{escape(value)}</td><td class='n'>{part.rows}</td><td class='n'>{number(figure)}</td>{compared}"
         rows.append(f"<tr{kind}>{cells}</tr>")
     more = len(challenger.slices[column]) - _SHOWN_SLICES
     head = f"<tr><th>{escape(column)}</th><th class='n'>rows</th><th class='n'>{metric}</th>{_champion_head(champion, name)}</tr>"
@@ -108,14 +111,14 @@ def _champion_head(champion: Measured | None, name: str) -> str:
 
 def _compared(metric: str, value: float | None, other: float | None) -> str:
     if value is None or other is None:
-        return f"<td class='n'>{_number(other)}</td><td></td>"
+        return f"<td class='n'>{number(other)}</td><td></td>"
     difference = value - other
     less_is_better = metric in ("logloss", "brier", "rmse", "mae", "median_ae")
     kind = "" if not difference else "better" if (difference < 0) == less_is_better else "worse"
-    return f"<td class='n'>{_number(other)}</td><td class='n {kind}'>{difference:+.4f}</td>"
+    return f"<td class='n'>{number(other)}</td><td class='n {kind}'>{difference:+.4f}</td>"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"  # noqa: RUF001
 
 

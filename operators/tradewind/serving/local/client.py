@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RolloutAborted, RuntimeUnavailable, named
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError, named
 from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics, checked_name
-from tradewind.serving.local.files import STATE, TOKEN, owned
+from tradewind.serving.local.files import STATE, TOKEN, owned, write_json
 
 _ANSWER_LIMIT = 10.0  # seconds
 _LOAD_LIMIT = 300.0
@@ -60,6 +60,22 @@ class LocalServing:
 
     def statistics(self, target: str) -> dict[str, VersionStatistics]:
         return {version: VersionStatistics(**fields) for version, fields in self._ask("GET", target, "/statistics").items()}
+
+    def record(self, target: str) -> dict[str, Any] | None:
+        path = self._record(target)
+        try:
+            found: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(f"{path} cannot be read ({error}): remove it, then roll out again") from error
+        return found
+
+    def keep_record(self, target: str, record: dict[str, Any]) -> None:
+        write_json(self._record(target), record)
+
+    def _record(self, target: str) -> Path:
+        return self._folder / "records" / f"{checked_name(target, 'Target')}.json"
 
     def lock(self, target: str, *, holder: str, timeout_s: float) -> AbstractContextManager[None]:
         path = self._folder / "locks" / f"{checked_name(target, 'Target')}.lock"

@@ -91,7 +91,8 @@ class Envoy:
 
     async def statistics(self, target: str, clusters: dict[str, str]) -> dict[str, dict[str, Any]]:
         """`read_statistics` of each version's cluster."""
-        answer = await self._get("/stats", format="json", filter=config.statistics_filter(target))
+        pattern = config.statistics_filter(target)
+        answer = await self._get("/stats", format="json", filter=pattern, histogram_buckets="detailed")
         return {version: config.read_statistics(answer, cluster) for version, cluster in clusters.items()}
 
     def _prepare(self) -> list[str]:

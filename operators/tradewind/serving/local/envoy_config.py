@@ -131,25 +131,29 @@ def statistics_filter(target: str) -> str:
 
 
 def read_statistics(answer: dict[str, Any], cluster: str) -> dict[str, Any]:
-    """``requests``, ``errors``, ``active`` and ``latency_ms`` of a cluster, from Envoy's ``/stats?format=json``."""
+    """The fields of `VersionStatistics` of a cluster, from Envoy's ``/stats?format=json&histogram_buckets=detailed``."""
     prefix = f"cluster.{cluster}.upstream_rq_"
     values: dict[str, int] = {}
-    latency: dict[str, float] = {}
+    quantiles: dict[str, float] = {}
+    latency: dict[str, int] = {}
     for entry in answer["stats"]:
         if "histograms" in entry:
             histograms = entry["histograms"]
-            quantiles = histograms.get("supported_quantiles", [])
-            for histogram in histograms.get("computed_quantiles", []):
+            for histogram in histograms["details"]:
                 if histogram["name"] == f"{prefix}time":
-                    values_ms = zip(quantiles, (value["cumulative"] for value in histogram["values"]), strict=True)
-                    latency = {f"{q:g}": ms for q, ms in values_ms if q in _QUANTILES and ms is not None}
+                    latency = {f"{bucket['lower_bound']:g}": bucket["count"] for bucket in histogram["totals"]}
+                    named = zip(histograms["supported_percentiles"], histogram["percentiles"], strict=True)
+                    quantiles = {
+                        f"{q:g}": ms["cumulative"] for q, ms in named if q in _QUANTILES and ms["cumulative"] is not None
+                    }
         elif entry["name"].startswith(prefix):
             values[entry["name"].removeprefix(prefix)] = entry["value"]
     return {
         "requests": values.get("completed", 0),
         "errors": values.get("5xx", 0),
         "active": values.get("active", 0),
-        "latency_ms": latency,
+        "latency_ms": quantiles,
+        "latency": latency,
     }
 
 

@@ -1,0 +1,256 @@
+"""Carries a rollout out, tick by tick: look, decide (`plan`), save the record, do at most one thing.
+
+Every tick holds the target's lock, and nothing is kept between ticks but the record. So the worker, the triggerer and the
+command line can take turns, and whichever of them is killed, the next tick goes on from where the world is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError, TradewindError
+from tradewind.registry import CHAMPION, Registry, model_of
+from tradewind.rollout.plan import Action, Observed, plan
+from tradewind.rollout.record import Order, Record
+from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
+from tradewind.serving.base import Serving
+from tradewind.store import Store
+
+POLL_S = 1.0
+_LOCK_S = 300.0
+_STALE_S = 300.0  # without a tick for so long, nobody is at it any more
+_COUNTED = ("replay", "smoke", "canary", "held", "switch")  # phases in which the proxy's counts matter
+
+Replay = Callable[[Record], dict[str, Any]]
+"""Sends the same rows to the new version and the one that serves; returns ``{"verdict", "reasons", ...}``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticked:
+    """What a tick left: the record, and whether it moved anything; if not, the next one may wait."""
+
+    record: Record
+    moved: bool
+
+
+class Driver:
+    """The hands of one target's rollout.
+
+    Args:
+        serving, registry: what it works on; also for whoever needs to look.
+        replay: carries out a replay; without it a rollout that is to replay stays where it is until one who can ticks.
+        holder: who ticks, for whoever waits meanwhile.
+        say: told what happens, a line at a time.
+        smoke_tolerance: the largest relative difference of a served from a trained prediction.
+    """
+
+    def __init__(
+        self,
+        *,
+        serving: Serving,
+        registry: Registry,
+        store: Store,
+        target: str,
+        holder: str,
+        replay: Replay | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        smoke_tolerance: float = TOLERANCE,
+        clock: Callable[[], float] = time.time,
+        lock_timeout_s: float = _LOCK_S,
+    ) -> None:
+        self.serving = serving
+        self.registry = registry
+        self._store = store
+        self._target = target
+        self._holder = holder
+        self._replay = replay
+        self._say = say
+        self._smoke_tolerance = smoke_tolerance
+        self._clock = clock
+        self._lock_timeout_s = lock_timeout_s
+
+    def record(self) -> Record | None:
+        found = self.serving.record(self._target)
+        return Record.from_dict(found) if found else None
+
+    def begin(self, make: Callable[[float], Record | None], *, attempt: str) -> Record | None:
+        """The record of an attempt: the one that is under way, or a new one by ``make``, called under the lock.
+
+        Another attempt's rollout that is under way is waited for; one that nobody ticks any more is rolled back first.
+
+        Args:
+            make: gets the time; None: there is nothing to roll out.
+
+        Raises:
+            RuntimeUnavailable: another rollout takes too long; says whose.
+        """
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            with self._locked():
+                found = self.record()
+                if found and found.id == attempt:
+                    return found
+                if not found or found.ended:
+                    made = make(self._clock())
+                    if made:
+                        self._save(made)
+                    return made
+                other = f"the rollout of {self._target} version {found.version} by {found.by}, in phase {found.phase}"
+                if self._clock() - found.updated_at > _STALE_S and found.order is None:
+                    self._say(f"Nobody carries on {other}: it is rolled back first")
+                    self._save(_with_order(found, "roll_back", self._holder, "nobody carried it on", self._clock()))
+            if self._clock() - found.updated_at > _STALE_S:
+                self.finish()
+            elif time.monotonic() > deadline:
+                raise RuntimeUnavailable(f"Waited {self._lock_timeout_s:g} s for {other}")
+            time.sleep(min(POLL_S, self._lock_timeout_s / 10))
+
+    def order(self, do: Order, *, by: str, why: str) -> Record:
+        """Leave a person's order for the next tick.
+
+        Raises:
+            SpecError: no rollout is under way.
+        """
+        with self._locked():
+            found = self.record()
+            if not found or found.ended:
+                raise SpecError(f"No rollout of {self._target} is under way: there is nothing to {do.replace('_', ' ')}")
+            ordered = _with_order(found, do, by, why, self._clock())
+            self._save(ordered)
+            return ordered
+
+    def tick(self) -> Ticked:
+        """One look, and at most one thing done.
+
+        Raises:
+            SpecError: nothing was ever rolled out.
+            RuntimeUnavailable, StoreError: the serving does not answer or keeps no record; the next tick goes on.
+        """
+        with self._locked():
+            before = self.record()
+            if before is None:
+                raise SpecError(f"Nothing was ever rolled out as {self._target}")
+            record, action = plan(self._observe(before), before)
+            if record != before:
+                self._save(record)
+            self._tell(before, record)
+            if action is None:
+                return Ticked(record=record, moved=record.phase != before.phase or record.step != before.step)
+            after, done = self._act(record, action)
+            if after != record:
+                self._save(after)
+            self._tell(record, after)
+            return Ticked(record=after, moved=done or after.phase != record.phase)
+
+    def finish(self, *, poll_s: float = POLL_S) -> Record:
+        """Tick until the rollout has ended."""
+        while True:
+            ticked = self.tick()
+            if ticked.record.ended:
+                return ticked.record
+            if not ticked.moved:
+                time.sleep(poll_s)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _locked(self) -> Any:
+        return self.serving.lock(self._target, holder=self._holder, timeout_s=self._lock_timeout_s)
+
+    def _observe(self, record: Record) -> Observed:
+        champion, known = None, True
+        try:
+            found = self.registry.by_alias(self._target, CHAMPION)
+            champion = found.version if found else None
+        except RuntimeUnavailable as error:
+            known = False
+            self._say(str(error))
+        return Observed(
+            now=self._clock(),
+            deployment=self.serving.observe(self._target),
+            champion=champion,
+            champion_known=known,
+            statistics=self.serving.statistics(self._target) if record.phase in _COUNTED and record.stable else {},
+        )
+
+    def _act(self, record: Record, action: Action) -> tuple[Record, bool]:
+        """Do it; the record with what came of it, and whether it is done."""
+        if action.do == "replay" and not self._replay:
+            return record, False
+        self._say(f"{self._target}: {action}")
+        try:
+            match action.do:
+                case "load":
+                    self.serving.load(self._target, record.version, record.model)
+                case "unload":
+                    self.serving.unload(self._target, action.version)
+                case "smoke":
+                    record = dataclasses.replace(record, smoke={"difference": self._smoke(record)})
+                case "replay":
+                    assert self._replay
+                    record = dataclasses.replace(record, replay=self._replay(record))
+                case "shift":
+                    self.serving.shift(self._target, action.weights)
+                case "alias":
+                    self.registry.promote(self._target, action.version)
+                    record = dataclasses.replace(record, trouble_since=None)
+                case "note":
+                    self._note(record)
+                    record = dataclasses.replace(record, noted=True)
+        except (RolloutAborted, SpecError) as error:
+            return self._refused(record, action, error), False
+        except RuntimeUnavailable as error:
+            if action.do != "alias":
+                raise
+            self._say(str(error))
+            return dataclasses.replace(record, trouble_since=record.trouble_since or self._clock()), False
+        return record, True
+
+    def _refused(self, record: Record, action: Action, error: TradewindError) -> Record:
+        """On the way there: back. On the way back: it is said, and looked at again."""
+        if record.phase == "roll_back" and action.do == "alias":
+            # The old champion is gone from the registry: nobody can make it that again.
+            return dataclasses.replace(record.said(self._clock(), str(error)), champion=None)
+        if record.phase in ("roll_back", "release") and action.do != "alias":
+            self._say(str(error))
+            return record
+        return record.to("roll_back", self._clock(), str(error), reason=str(error), noted=False)
+
+    def _smoke(self, record: Record) -> float | None:
+        difference = smoke(self.serving, self._store, self._target, record.version, record.model, tolerance=self._smoke_tolerance)
+        if record.stable and record.champion == record.stable:
+            stable = model_of(self.registry.version(self._target, record.stable))
+            compatible(self.serving, self._store, self._target, record.version, stable)
+        return difference
+
+    def _note(self, record: Record) -> None:
+        released = record.phase == "release"
+        self.registry.note_release(
+            self._target,
+            record.id,
+            {
+                "at": self._clock(),
+                "outcome": "released" if released else "rolled back",
+                "version": record.version,
+                "serves": record.version if released else record.stable,
+                "before": record.stable,
+                "by": record.by,
+                "why": record.why,
+                "reason": record.reason,
+                **record.lineage,
+            },
+        )
+
+    def _save(self, record: Record) -> None:
+        self.serving.keep_record(self._target, record.to_dict())
+
+    def _tell(self, before: Record, after: Record) -> None:
+        for event in after.events[len(before.events) :]:
+            self._say(f"{self._target} version {after.version}: {event['phase']}: {event['what']}")
+
+
+def _with_order(record: Record, do: Order, by: str, why: str, now: float) -> Record:
+    return dataclasses.replace(record, order={"do": do, "by": by, "why": why, "at": now})

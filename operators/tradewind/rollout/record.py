@@ -1,0 +1,206 @@
+"""What is known of a target's rollout: one durable document, kept where the serving is.
+
+Whoever ticks reads it, and saves it before it acts: the intent is on record before anything changes. So a tick that is
+killed anywhere is made again by the next one, from whatever process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from tradewind.contract import ArtifactRef, digest
+from tradewind.errors import SpecError
+from tradewind.rollout.analysis import RATIOS, evidence, log_likelihoods
+from tradewind.rollout.spec import RolloutSpec
+from tradewind.serving.base import VersionStatistics
+
+SCHEMA = 1
+_SAMPLES = 500  # kept for pictures; older ones are thinned out
+
+Phase = Literal["load", "smoke", "replay", "canary", "held", "switch", "release", "done", "roll_back", "rolled_back"]
+ENDED = ("done", "rolled_back")
+WAITING = ("canary", "held", "switch")  # for traffic, time or a person
+
+Order = Literal["promote", "roll_back", "hold", "resume"]
+ORDERS: tuple[Order, ...] = ("promote", "roll_back", "hold", "resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What one version did with the endpoint's requests since the canary began.
+
+    Attributes:
+        requests, errors: of this rollout, over restarts of the proxy too.
+        latency: a histogram; see `tradewind.rollout.analysis`.
+        seen: the proxy's own counts at the last look, from which the next ones are taken.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    latency: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def looked(self, now: VersionStatistics) -> Traffic:
+        """With what came since the last look. A count that fell began anew."""
+        return Traffic(
+            requests=self.requests + _grown(self.seen.get("requests", 0), now.requests),
+            errors=self.errors + _grown(self.seen.get("errors", 0), now.errors),
+            latency=_added(self.latency, self.seen.get("latency", {}), now.latency),
+            seen={"requests": now.requests, "errors": now.errors, "latency": dict(now.latency)},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One rollout of one version.
+
+    Attributes:
+        id: equal for equal attempts: see `attempt_id`.
+        version, model: what is to serve.
+        stable: the version that served when it began; None in a first release.
+        champion: the version that had the alias when it began.
+        by: who asked: ``flight_delay / manual__2013 / rollout``, or a person.
+        why: what for, in words.
+        lineage: from which data, code and run; goes into the release record.
+        step: the canary's step, from 0.
+        since: when the phase, or the canary's step, began; seconds since the epoch, as all times.
+        logs: the evidence against the canary: see `tradewind.rollout.analysis`.
+        step_requests, step_errors: the new version's when its step, or the switch, began.
+        restarts: the canary's when it began to get requests.
+        unready_since: since when the canary does not answer.
+        trouble_since: since when the registry does not take the alias.
+        paused: the phase that a held rollout resumes.
+        reason: why it is held or rolled back.
+        order: what a person wants: ``{"do", "by", "why", "at"}``; taken up by the next tick.
+        events: what happened, in order: ``{"at", "phase", "what"}``.
+        samples: looks at the traffic: ``{"at", "weight", "canary": [requests, errors], "stable": [...], "evidence"}``.
+    """
+
+    id: str
+    target: str
+    version: str
+    model: ArtifactRef
+    stable: str | None
+    champion: str | None
+    spec: RolloutSpec
+    by: str
+    why: str = ""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    phase: Phase = "load"
+    step: int = 0
+    since: float = 0.0
+    started_at: float = 0.0
+    updated_at: float = 0.0
+    smoke: dict[str, Any] | None = None
+    replay: dict[str, Any] | None = None
+    traffic: dict[str, Traffic] = field(default_factory=dict)
+    logs: list[float] = field(default_factory=lambda: [0.0] * len(RATIOS))
+    step_requests: int = 0
+    step_errors: int = 0
+    restarts: int = 0
+    unready_since: float | None = None
+    trouble_since: float | None = None
+    paused: Phase | None = None
+    reason: str = ""
+    order: dict[str, Any] | None = None
+    noted: bool = False
+    events: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED
+
+    @property
+    def evidence(self) -> float:
+        return evidence(self.logs)
+
+    def of(self, version: str | None) -> Traffic:
+        return self.traffic.get(version or "", Traffic())
+
+    def to(self, phase: Phase, now: float, what: str, **changes: Any) -> Record:
+        """In another phase, with the event that says why."""
+        event = {"at": now, "phase": phase, "what": what}
+        return dataclasses.replace(self, phase=phase, since=now, events=[*self.events, event], **changes)
+
+    def counting(self, statistics: Mapping[str, VersionStatistics]) -> Record:
+        """From here on: what the proxy counted before is none of this rollout's."""
+        traffic = {version: Traffic(seen=Traffic().looked(found).seen) for version, found in statistics.items()}
+        return dataclasses.replace(self, traffic=traffic)
+
+    def marked(self) -> Record:
+        """At the beginning of a step."""
+        new = self.of(self.version)
+        return dataclasses.replace(self, step_requests=new.requests, step_errors=new.errors)
+
+    def said(self, now: float, what: str) -> Record:
+        """In the same phase, with an event."""
+        return dataclasses.replace(self, events=[*self.events, {"at": now, "phase": self.phase, "what": what}])
+
+    def looked(self, statistics: Mapping[str, VersionStatistics], now: float, weight: int) -> Record:
+        """With the traffic since the last look, and what it says of the canary."""
+        pair = [version for version in (self.version, self.stable) if version and version in statistics]
+        traffic = {**self.traffic, **{version: self.of(version).looked(statistics[version]) for version in pair}}
+        after = dataclasses.replace(self, traffic=traffic)
+        new, old = _since(self, after, self.version), _since(self, after, self.stable)
+        if not new[0] and not old[0]:
+            return after
+        logs = [log + term for log, term in zip(self.logs, log_likelihoods(new[1], old[1], new[0], old[0]), strict=True)]
+        sample = {
+            "at": now,
+            "weight": weight,
+            "canary": [after.of(self.version).requests, after.of(self.version).errors],
+            "stable": [after.of(self.stable).requests, after.of(self.stable).errors],
+            "evidence": round(evidence(logs), 4),
+        }
+        return dataclasses.replace(after, logs=logs, samples=_thinned([*self.samples, sample]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "spec": self.spec.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Raises SpecError where another version of this package wrote it."""
+        if data.get("schema") != SCHEMA:
+            raise SpecError(f"The rollout's record has schema {data.get('schema')!r}, expected {SCHEMA}")
+        return cls(
+            **{
+                **data,
+                "model": ArtifactRef.from_dict(data["model"]),
+                "spec": RolloutSpec.from_dict(data["spec"]),
+                "traffic": {version: Traffic(**fields) for version, fields in data["traffic"].items()},
+            }
+        )
+
+
+def attempt_id(target: str, version: str, model: ArtifactRef, spec: RolloutSpec, *attempt: object) -> str:
+    """The same for every try of one attempt, so that a retry goes on with it; a changed spec is another rollout.
+
+    Args:
+        attempt: what tells attempts apart: the Dag's run, and how often a person has cleared the task.
+    """
+    return digest([target, version, model.sha256, spec.to_dict(), [str(part) for part in attempt]])[:16]
+
+
+def _grown(before: int, now: int) -> int:
+    return now - before if now >= before else now
+
+
+def _added(known: Mapping[str, int], before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    anew = sum(now.values()) < sum(before.values())
+    grown = {bound: count - (0 if anew else before.get(bound, 0)) for bound, count in now.items()}
+    return {bound: total for bound in {*known, *grown} if (total := known.get(bound, 0) + max(0, grown.get(bound, 0)))}
+
+
+def _since(before: Record, after: Record, version: str | None) -> tuple[int, int]:
+    """Requests and errors of a version between two looks; an error is of one of the requests."""
+    requests = after.of(version).requests - before.of(version).requests
+    return requests, min(requests, after.of(version).errors - before.of(version).errors)
+
+
+def _thinned(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return samples if len(samples) <= _SAMPLES else [*samples[: -_SAMPLES // 2 : 2], *samples[-_SAMPLES // 2 :]]

@@ -1,0 +1,143 @@
+"""What a rollout shall do, as plain data: the same for every serving, checked when the Dag's file is read.
+
+::
+
+    {
+        "replay": ["disagreement <= 0.05", "errors <= 0"],
+        "steps": [{"weight": 10, "bake_s": 60}, {"weight": 50, "bake_s": 60}],
+        "min_requests": 200,
+        "on_inconclusive": "hold",
+    }
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tradewind.errors import SpecError
+from tradewind.rules import parse_rules
+
+INCONCLUSIVE = ("hold", "roll_back", "replay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryStep:
+    """The new version's share of the requests in percent, and for how many seconds at least."""
+
+    weight: int
+    bake_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSpec:
+    """A progressive rollout. The default is the plain one: smoke requests, then all requests at once.
+
+    Attributes:
+        replay: limits on how far the new version's answers to holdout rows may be from the champion's, as rules:
+            ``disagreement``, ``psi``, ``ks``, ``errors`` and ``latency_ratio`` at most a number, in a slice too:
+            ``slice(carrier).disagreement <= 0.2``. Without rules nothing is replayed.
+        steps: the canary's shares, rising; none: no canary.
+        min_requests: the canary must have answered so many in a step, or the step decides nothing.
+        alpha: the chance, in a whole rollout, that the errors of a version that is as good as the champion roll it back
+            for them; the latency test has as much again.
+        latency_ratio: by how much the canary's requests may be slower than the champion's.
+        max_restarts: how often the canary's server may end by itself.
+        patience_s: seconds after a step's bake in which it may still get its ``min_requests``.
+        on_inconclusive: what then: ``hold`` for a person; ``roll_back``; ``replay``: go on where the replay has passed, else
+            hold.
+        hold_s: seconds that a held rollout waits for a person before it is rolled back.
+        keep_stable_s: seconds that the old version stays ready after the switch, to go back to.
+    """
+
+    replay: tuple[str, ...] = ()
+    steps: tuple[CanaryStep, ...] = ()
+    min_requests: int = 100
+    alpha: float = 0.01
+    latency_ratio: float = 2.0
+    max_restarts: int = 0
+    patience_s: float = 300.0
+    on_inconclusive: str = "hold"
+    hold_s: float = 86_400.0
+    keep_stable_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **dataclasses.asdict(self),
+            "replay": list(self.replay),
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """The spec from plain data.
+
+        Raises:
+            SpecError: a field is unknown or wrong; names it.
+        """
+        given = _fields(data, "rollout", cls)
+        for name, (low, high) in _BOUNDS.items():
+            if name in given:
+                given[name] = _number(given[name], f"rollout.{name}", low, high, whole=name in _WHOLE)
+        if "replay" in given:
+            given["replay"] = tuple(_list(given["replay"], "rollout.replay"))
+            parse_rules(given["replay"], "replay")
+        if given.get("on_inconclusive", "hold") not in INCONCLUSIVE:
+            raise _wrong("rollout.on_inconclusive", f"one of: {', '.join(INCONCLUSIVE)}", given["on_inconclusive"])
+        if "steps" in given:
+            given["steps"] = _steps(given["steps"])
+        return cls(**given)
+
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "min_requests": (1, 1e9),
+    "alpha": (1e-9, 0.5),
+    "latency_ratio": (1, 1000),
+    "max_restarts": (0, 1000),
+    "patience_s": (0, 1e9),
+    "hold_s": (0, 1e9),
+    "keep_stable_s": (0, 1e6),
+}
+_WHOLE = ("min_requests", "max_restarts")
+
+
+def _steps(value: object) -> tuple[CanaryStep, ...]:
+    steps: list[CanaryStep] = []
+    for position, item in enumerate(_list(value, "rollout.steps")):
+        name = f"rollout.steps[{position}]"
+        given = _fields(item, name, CanaryStep)
+        if "weight" not in given:
+            raise _wrong(name, "a weight", item)
+        least = steps[-1].weight + 1 if steps else 1
+        weight = int(_number(given["weight"], f"{name}.weight", least, 99, whole=True))
+        steps.append(CanaryStep(weight=weight, bake_s=_number(given.get("bake_s", 60.0), f"{name}.bake_s", 0, 1e6)))
+    return tuple(steps)
+
+
+def _fields(value: object, name: str, kind: type) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, "an object", value)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for field in value:
+        if field not in known:
+            raise _wrong(name, f"the fields {', '.join(known)}", field)
+    return dict(value)
+
+
+def _list(value: object, name: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(name, "a list", value)
+    return list(value)
+
+
+def _number(value: Any, name: str, low: float, high: float, *, whole: bool = False) -> Any:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise _wrong(name, f"a {'whole ' if whole else ''}number from {low:g} to {high:g}", value)
+    return value
+
+
+def _wrong(name: str, expected: str, got: object) -> SpecError:
+    return SpecError(f"{name}: expected {expected}, got {got!r}")

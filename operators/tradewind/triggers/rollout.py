@@ -1,0 +1,73 @@
+"""Ticks a rollout while it waits for traffic or for a person."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from tradewind.errors import TradewindError
+
+_PATIENCE_S = 600.0  # for a serving that does not answer
+
+
+class RolloutTrigger(BaseTrigger):
+    """Ends when the rollout has: with ``{"phase"}``, or with ``{"error"}`` where it could not be looked at for ten minutes.
+
+    A triggerer that is killed takes nothing with it: the rollout's state is its record. A person's "mark failed" rolls it
+    back.
+
+    Args:
+        target: the registered model's name.
+        holder: who rolls out, for whoever waits meanwhile.
+        poll_interval: seconds between two looks.
+    """
+
+    def __init__(self, *, target: str, holder: str, poll_interval: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.target = target
+        self.holder = holder
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        fields = {"target": self.target, "holder": self.holder, "poll_interval": self.poll_interval}
+        return f"{type(self).__module__}.{type(self).__qualname__}", fields
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        failing_since: float | None = None
+        while True:
+            try:
+                ticked = await asyncio.to_thread(self._tick)
+            except TradewindError as error:
+                self.log.warning("%s", error)
+                failing_since = failing_since or time.monotonic()
+                if not error.retryable or time.monotonic() - failing_since > _PATIENCE_S:
+                    yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
+                    return
+                await asyncio.sleep(self.poll_interval)
+                continue
+            failing_since = None
+            if ticked.record.ended:
+                yield TriggerEvent({"phase": ticked.record.phase})  # type: ignore[no-untyped-call]
+                return
+            if not ticked.moved:
+                await asyncio.sleep(self.poll_interval)
+
+    async def on_kill(self) -> None:
+        await asyncio.to_thread(self._roll_back)
+
+    def _tick(self) -> Any:
+        from tradewind.rollout.hands import driver
+
+        with driver(self.target, holder=self.holder, say=lambda line: self.log.info("%s", line)) as hands:
+            return hands.tick()
+
+    def _roll_back(self) -> None:
+        from tradewind.rollout.hands import driver
+
+        with driver(self.target, holder=self.holder, say=lambda line: self.log.info("%s", line)) as hands:
+            hands.order("roll_back", by="Airflow", why="the task was ended")
+            hands.finish()

@@ -1,0 +1,193 @@
+"""A world for a rollout without servers, in which time passes and requests come as told: everything may fail or be killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tradewind.contract import ArtifactRef
+from tradewind.registry import ModelVersion, Registry, model_tags
+from tradewind.rollout.driver import Driver
+from tradewind.rollout.record import Record, attempt_id
+from tradewind.rollout.spec import RolloutSpec
+from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics
+from tradewind.store import Store, hash_folder
+
+TARGET = "m"
+State = tuple[dict[str, int], set[str], str | None]
+
+
+class Killed(BaseException):
+    """What ends a process without a word."""
+
+
+@dataclasses.dataclass
+class Behaviour:
+    """Of one version: what share of its requests fails, how long one takes, at which request it ends by itself."""
+
+    errors: float = 0.0
+    ms: float = 5.0
+    ends_at: int | None = None
+
+
+class World:
+    """Serving, registry and clock in one. A tick of a driver is a second, in which ``rate`` requests come.
+
+    ``fails`` is told each call that changes something, before (``"shift"``) and after (``"shift."``) it took effect.
+    """
+
+    def __init__(self, folder: Path, *, rate: int = 100) -> None:
+        self.folder = folder
+        self.rate = rate
+        self.now = 1_000_000.0
+        self.versions: dict[str, ServedVersion] = {}
+        self.answers: dict[str, float] = {}
+        self.behaviour: dict[str, Behaviour] = {}
+        self.counts: dict[str, VersionStatistics] = {}
+        self.owed: dict[str, float] = {}
+        self.alias: str | None = None
+        self.notes: dict[str, dict[str, Any]] = {}
+        self.kept: str | None = None
+        self.calls: list[str] = []
+        self.fails: Callable[[str], None] = lambda _: None
+
+    # -- the serving ----------------------------------------------------------------------------------------------
+
+    def observe(self, target: str) -> Deployment:
+        return Deployment(target=target, endpoint_url="http://127.0.0.1:1/v2/models/m", versions=dict(self.versions))
+
+    def load(self, target: str, version: str, model: ArtifactRef) -> None:
+        with self._call("load"):
+            served = ServedVersion(ready=True, digest=model.sha256, weight=0, url="http://127.0.0.1:1/v2/models/m")
+            self.versions.setdefault(version, served)
+            self.answers[version] = float((Path(model.uri.removeprefix("file://")) / "model").read_text())
+
+    def infer(self, target: str, version: str, request: dict[str, Any]) -> dict[str, Any]:
+        return {"outputs": [{"data": [self.answers[version]]}]}
+
+    def shift(self, target: str, weights: dict[str, int]) -> None:
+        with self._call("shift"):
+            self.versions = {
+                version: dataclasses.replace(served, weight=weights.get(version, 0)) for version, served in self.versions.items()
+            }
+
+    def unload(self, target: str, version: str) -> None:
+        with self._call("unload"):
+            assert version not in self.versions or self.versions[version].weight == 0
+            self.versions.pop(version, None)
+
+    def statistics(self, target: str) -> dict[str, VersionStatistics]:
+        return {version: self.counts.get(version, _NONE) for version in self.versions}
+
+    def record(self, target: str) -> dict[str, Any] | None:
+        return json.loads(self.kept) if self.kept else None
+
+    def keep_record(self, target: str, record: dict[str, Any]) -> None:
+        with self._call("record"):
+            self.kept = json.dumps(record)
+
+    @contextmanager
+    def lock(self, target: str, *, holder: str, timeout_s: float) -> Iterator[None]:
+        yield
+
+    # -- the registry ---------------------------------------------------------------------------------------------
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        return self.version(name, self.alias) if self.alias else None
+
+    def version(self, name: str, version: str) -> ModelVersion:
+        return ModelVersion(name=name, version=version, tags=model_tags(self.model(version)))
+
+    def promote(self, name: str, version: str) -> None:
+        with self._call("alias"):
+            self.alias = version
+
+    def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
+        with self._call("note"):
+            self.notes[key] = record
+
+    # -- what tests do --------------------------------------------------------------------------------------------
+
+    def model(self, version: str, *, answers: float | None = None) -> ArtifactRef:
+        folder = self.folder / version
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / "model").write_text(version if answers is None else str(answers))
+            (folder / "smoke.json").write_text(json.dumps({"request": {}, "outputs": [float(version)]}))
+        return ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=1, kind="model")
+
+    def serving(self, version: str) -> World:
+        """With this version as what serves and the champion."""
+        self.load(TARGET, version, self.model(version))
+        self.shift(TARGET, {version: 100})
+        self.alias = version
+        self.calls.clear()
+        return self
+
+    def driver(self, replay: dict[str, Any] | None = None) -> Driver:
+        registry: Registry = self  # type: ignore[assignment]
+        return Driver(
+            serving=self, registry=registry, store=Store(str(self.folder)), target=TARGET, holder="test", clock=lambda: self.now,
+            replay=(lambda _: replay) if replay else None,
+        )  # fmt: skip
+
+    def begin(self, version: str, spec: dict[str, Any] | None = None, *, attempt: str = "run") -> Record:
+        """A rollout of this version, at its beginning; again, where it is."""
+        found = RolloutSpec.from_dict(spec or {})
+        model, stable = self.model(version), next(iter(self.observe(TARGET).weights), None)
+        name = attempt_id(TARGET, version, model, found, attempt)
+
+        def make(now: float) -> Record:
+            return Record(
+                id=name, target=TARGET, version=version, model=model, stable=stable, champion=self.alias, spec=found, by="test",
+                since=now, started_at=now, updated_at=now,
+            )  # fmt: skip
+
+        record = self.driver().begin(make, attempt=name)
+        assert record
+        return record
+
+    def passes(self, seconds: float = 1.0) -> None:
+        """Time in which requests come."""
+        self.now += seconds
+        for version, served in list(self.versions.items()):
+            come = self.owed.get(version, 0.0) + self.rate * seconds * served.weight / 100
+            self.owed[version] = come - int(come)
+            self._answer(version, int(come))
+
+    def to_the_end(self, *, replay: dict[str, Any] | None = None, most: int = 5000) -> Record:
+        """Tick, a second each, until the rollout has ended or is held."""
+        for _ in range(most):
+            ticked = self.driver(replay).tick()
+            if ticked.record.ended or (ticked.record.phase == "held" and not ticked.moved):
+                return ticked.record
+            self.passes()
+        raise AssertionError(f"Still in phase {ticked.record.phase} after {most} ticks")
+
+    def state(self) -> State:
+        return self.observe(TARGET).weights, set(self.versions), self.alias
+
+    def _answer(self, version: str, requests: int) -> None:
+        how, before = self.behaviour.get(version, Behaviour()), self.counts.get(version, _NONE)
+        total = before.requests + requests
+        latency = {**before.latency, f"{how.ms:g}": before.latency.get(f"{how.ms:g}", 0) + requests}
+        self.counts[version] = VersionStatistics(
+            requests=total, errors=int(total * how.errors), active=0, latency_ms={}, latency=latency
+        )
+        if how.ends_at is not None and before.requests < how.ends_at <= total:
+            served = self.versions[version]
+            self.versions[version] = dataclasses.replace(served, restarts=served.restarts + 1, error="MLServer ended by SIGSEGV")
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        self.calls.append(name)
+        self.fails(name)
+        yield
+        self.fails(f"{name}.")
+
+
+_NONE = VersionStatistics(requests=0, errors=0, active=0, latency_ms={})

@@ -1,0 +1,273 @@
+"""A rollout tick by tick, in a world in which everything may fail or be killed: what it decides, and where it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rollout_world import TARGET, Behaviour, Killed, World
+
+from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.rollout.record import Traffic
+from tradewind.serving.base import VersionStatistics
+
+CANARY: dict[str, Any] = {
+    "steps": [{"weight": 10, "bake_s": 20}, {"weight": 50, "bake_s": 20}], "min_requests": 100, "patience_s": 30,
+}  # fmt: skip
+PASSED = {"verdict": "PASSED", "reasons": [], "rows": 1000}
+ALL_OLD = ({"1": 100}, {"1"}, "1")
+ALL_NEW = ({"2": 100}, {"2"}, "2")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path).serving("1")
+
+
+def phases(record: Any) -> list[str]:
+    return [event["phase"] for event in record.events]
+
+
+def test_a_first_release_has_nothing_to_compare_with(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.begin("2", CANARY)
+    record = world.to_the_end()
+    assert phases(record) == ["smoke", "switch", "release", "done"]
+    assert world.state() == ALL_NEW
+    assert [note["outcome"] for note in world.notes.values()] == ["released"]
+
+
+def test_without_steps_all_requests_go_at_once(world: World) -> None:
+    world.begin("2")
+    record = world.to_the_end()
+    assert [call for call in world.calls if call != "record"] == ["load", "shift", "alias", "note", "unload"]
+    assert record.stable == "1"
+    assert world.state() == ALL_NEW
+
+
+def test_a_good_canary_rises_step_by_step(world: World) -> None:
+    world.begin("2", {**CANARY, "replay": ["disagreement <= 0.1"]})
+    started = world.now
+    record = world.to_the_end(replay=PASSED)
+    assert phases(record) == ["smoke", "replay", "canary", "canary", "switch", "release", "done"]
+    assert world.state() == ALL_NEW
+    assert 40 <= world.now - started <= 60
+    shares = {sample["weight"] for sample in record.samples}
+    assert {10, 50} <= shares
+    new, old = record.of("2"), record.of("1")
+    assert new.requests == pytest.approx(0.1 * 2000 + 0.5 * 2000, rel=0.1)
+    assert old.requests == pytest.approx(0.9 * 2000 + 0.5 * 2000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        (Behaviour(errors=0.05), "errors: "),
+        (Behaviour(errors=1.0), "errors: "),
+        (Behaviour(ms=50), "latency: nine of ten requests of version 2 took up to 50 ms, of version 1 5 ms"),
+        (Behaviour(ends_at=15), "ended by itself 1 times, at most 0 are allowed: MLServer ended by SIGSEGV"),
+    ],
+)
+def test_a_bad_canary_is_taken_back(world: World, behaviour: Behaviour, says: str) -> None:
+    world.behaviour["1"] = Behaviour(errors=0.001)
+    world.behaviour["2"] = behaviour
+    world.begin("2", CANARY)
+    record = world.to_the_end()
+    assert record.phase == "rolled_back"
+    assert says in record.reason
+    assert world.state() == ALL_OLD
+    [note] = world.notes.values()
+    assert (note["outcome"], note["serves"], note["reason"]) == ("rolled back", "1", record.reason)
+    assert max(sample["weight"] for sample in record.samples) == 10, "it never got more"
+
+
+def test_errors_that_both_have_speak_against_neither(world: World) -> None:
+    world.behaviour = {"1": Behaviour(errors=0.3), "2": Behaviour(errors=0.3)}
+    world.begin("2", CANARY)
+    assert world.to_the_end().phase == "done"
+
+
+def test_errors_after_the_switch_take_it_back_while_the_old_version_is_kept(world: World) -> None:
+    world.begin("2", {**CANARY, "keep_stable_s": 60})
+    while world.driver().tick().record.phase != "switch":
+        world.passes()
+    world.behaviour["2"] = Behaviour(errors=0.2)
+    record = world.to_the_end()
+    assert record.phase == "rolled_back"
+    assert "since version 2 has all of them" in record.reason
+    assert world.state() == ALL_OLD
+
+
+@pytest.mark.parametrize(
+    ("decides", "replay", "phase"),
+    [("hold", PASSED, "held"), ("roll_back", PASSED, "rolled_back"), ("replay", PASSED, "done"), ("replay", None, "held")],
+)
+def test_no_traffic_decides_nothing_by_itself(world: World, decides: str, replay: dict[str, Any] | None, phase: str) -> None:
+    world.rate = 0
+    rules = ["disagreement <= 0.1"] if replay else []
+    world.begin("2", {**CANARY, "replay": rules, "on_inconclusive": decides})
+    started = world.now
+    record = world.to_the_end(replay=replay)
+    assert record.phase == phase
+    assert world.now - started >= 50, "it waited for its bake and its patience"
+    assert any("0 requests at 10% in" in event["what"] for event in record.events)
+
+
+def test_a_replay_that_fails_gives_no_requests_to_anybody(world: World) -> None:
+    world.begin("2", {**CANARY, "replay": ["disagreement <= 0.1"]})
+    record = world.to_the_end(replay={"verdict": "FAILED", "reasons": ["disagreement 0.4, expected <= 0.1"], "rows": 1000})
+    assert record.reason == "the replay failed: disagreement 0.4, expected <= 0.1"
+    assert "shift" not in world.calls
+    assert world.state() == ALL_OLD
+
+
+def test_other_numbers_than_the_trained_model_gave(world: World) -> None:
+    world.model("2", answers=2.02)
+    world.begin("2", CANARY)
+    record = world.to_the_end()
+    assert "largest relative difference 0.01" in record.reason
+    assert "number 1 of 1: expected 2, got 2.02" in record.reason
+    assert world.state() == ALL_OLD
+
+
+def held(world: World) -> None:
+    world.rate = 0
+    world.begin("2", CANARY)
+    assert world.to_the_end().phase == "held"
+
+
+@pytest.mark.parametrize(("do", "state"), [("promote", ALL_NEW), ("roll_back", ALL_OLD)])
+def test_a_person_decides(world: World, do: Any, state: Any) -> None:
+    held(world)
+    world.driver().order(do, by="ada", why="seen the plots")
+    record = world.to_the_end()
+    assert world.state() == state
+    assert any(event["what"] == f"{do.replace('_', ' ')} by ada: seen the plots" for event in record.events)
+
+
+def test_held_resumes_and_nobody_means_back(world: World) -> None:
+    held(world)
+    world.rate = 100
+    world.driver().order("resume", by="ada", why="traffic is back")
+    assert world.to_the_end().phase == "done"
+
+    other = World(world.folder).serving("1")
+    other.rate = 0
+    other.begin("2", {**CANARY, "hold_s": 100})
+    other.to_the_end()
+    other.passes(101)
+    record = other.to_the_end()
+    assert record.phase == "rolled_back"
+    assert "nobody decided" in record.reason
+
+
+def test_hold_stops_a_rising_canary(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    world.driver().order("hold", by="ada", why="a look first")
+    assert world.to_the_end().phase == "held"
+    world.passes(500)
+    world.driver().tick()
+    assert world.observe(TARGET).weights == {"1": 90, "2": 10}
+    with pytest.raises(SpecError, match="No rollout"):
+        World(world.folder / "other").driver().order("hold", by="ada", why="")
+
+
+def test_a_champion_changed_by_hand_ends_it(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    world.alias = "7"
+    record = world.to_the_end()
+    assert "the champion is version 7, but it was 1" in record.reason
+    assert world.state() == ({"1": 100}, {"1"}, "7")
+
+
+def test_an_alias_that_cannot_be_set_for_a_minute_takes_the_requests_back(world: World) -> None:
+    def fails(call: str) -> None:
+        if call == "alias":
+            raise RuntimeUnavailable("MLflow does not answer")
+
+    world.fails = fails
+    world.begin("2")
+    record = world.to_the_end()
+    assert record.reason == "the registry does not take the champion's alias"
+    assert world.state() == ALL_OLD
+
+
+def test_an_alias_that_was_set_though_the_answer_was_lost(world: World) -> None:
+    def fails(call: str) -> None:
+        if call == "alias.":
+            raise RuntimeUnavailable("MLflow does not answer")
+
+    world.fails = fails
+    world.begin("2")
+    assert world.to_the_end().phase == "done"
+    assert world.state() == ALL_NEW
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.5])
+def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: float) -> None:
+    """Before and after every single write, with another process that goes on: counted, none may be missed."""
+    expected = ALL_OLD if errors else ALL_NEW
+    whole = World(tmp_path / "whole").serving("1")
+    whole.behaviour["2"] = Behaviour(errors=errors)
+    whole.begin("2", CANARY)
+    whole.to_the_end()
+    assert whole.state() == expected
+    for at in range(2 * len(whole.calls)):
+        world = World(tmp_path / str(at)).serving("1")
+        world.behaviour["2"] = Behaviour(errors=errors)
+        seen: list[str] = []
+
+        def kill(call: str, at: int = at, seen: list[str] = seen) -> None:
+            seen.append(call)
+            if len(seen) == at + 1:
+                raise Killed
+
+        world.fails = kill
+        with pytest.raises(Killed):
+            world.begin("2", CANARY)
+            world.to_the_end()
+        world.begin("2", CANARY)
+        record = world.to_the_end()
+        assert world.state() == expected, f"killed at call {at}: {seen[at]}"
+        assert [note["outcome"] for note in world.notes.values()] == [record.phase.replace("done", "released").replace("_", " ")]
+
+
+def test_another_rollout_waits_or_takes_over_what_nobody_carries_on(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    hands = world.driver()
+    hands._lock_timeout_s = 0.1
+    with pytest.raises(RuntimeUnavailable, match=r"the rollout of m version 2 by test, in phase canary"):
+        hands.begin(lambda now: None, attempt="another")
+    world.now += 1000
+    assert hands.begin(lambda now: None, attempt="another") is None
+    assert world.state() == ALL_OLD
+
+
+def test_a_changed_spec_is_another_rollout(world: World) -> None:
+    first = world.begin("2", CANARY)
+    world.to_the_end()
+    again = world.begin("2", CANARY)
+    assert (first.id, again.phase) == (again.id, "done"), "a retry finds how it ended"
+    assert world.begin("2", {**CANARY, "alpha": 0.05}).id != first.id
+    world.to_the_end()
+    assert world.begin("2", CANARY, attempt="another run").id != first.id
+
+
+def test_counts_go_on_where_the_proxy_began_anew() -> None:
+    def now(requests: int, errors: int, latency: dict[str, int]) -> VersionStatistics:
+        return VersionStatistics(requests=requests, errors=errors, active=0, latency_ms={}, latency=latency)
+
+    traffic = Traffic().looked(now(100, 5, {"5": 100}))
+    traffic = dataclasses.replace(Traffic(), seen=traffic.seen)
+    traffic = traffic.looked(now(150, 6, {"5": 140, "9": 10}))
+    assert (traffic.requests, traffic.errors, traffic.latency) == (50, 1, {"5": 40, "9": 10})
+    traffic = traffic.looked(now(20, 1, {"5": 20}))
+    assert (traffic.requests, traffic.errors, traffic.latency) == (70, 2, {"5": 60, "9": 10})
