@@ -22,6 +22,8 @@ LABEL, TIME = "late", "time_hour"
 TABLES = ("flights", "weather", "planes", "airports", "airlines")
 KNOWN_AFTER = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
 RULES = ["auc >= 0.6", "auc >= champion - 0.005", "slice(carrier).auc >= 0.5"]
+REPLAY = ["disagreement <= 0.1", "psi <= 0.25", "errors <= 0"]
+CANARY = [{"weight": 10, "bake_s": 15}, {"weight": 50, "bake_s": 10}]
 
 
 def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
@@ -41,6 +43,10 @@ PARAMS = {
     "profile": knob("Training", "cpu-small", "Compute to train on", type="string", examples=["cpu-small", "cpu-large", "gpu-1"]),
     "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
+    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
+    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", type="array", items={"type": "object"}),
+    "min_requests": knob("Rollout", 50, "Requests that a step needs to conclude anything", **AMOUNT),
+    "without_them": knob("Rollout", "replay", "What decides where they do not come", enum=["replay", "hold", "roll_back"]),
     "smoke_tolerance": knob("Rollout", 1e-5, "Largest relative difference of a served from a trained prediction", **SHARE),
 }
 
@@ -68,4 +74,8 @@ with DAG(
         task_id="evaluate", model=model.output, dataset=features.output, slices=["carrier"], **given("rules", "min_rows")
     )
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
-    SeldonRolloutOperator(task_id="rollout", version=version.output, **given("smoke_tolerance"))
+    SeldonRolloutOperator(
+        task_id="rollout", version=version.output, **given("smoke_tolerance"),
+        rollout={"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,
+                 **given("replay", "min_requests")},
+    )  # fmt: skip

@@ -68,10 +68,11 @@ class Dags:
         self._log = log
 
     def run(self, dag_id: str = "flight_delay", **conf: Any) -> Run:
+        """A run to its end; without a canary, which would wait for traffic, unless ``conf`` has one."""
         assert self._process.stdin
         assert self._process.stdout
         before = self._log.stat().st_size
-        request = {"file": str(self.folder / dag_id / "dag.py"), "dag_id": dag_id, "conf": {"rules": RULES, **conf}}
+        request = {"file": str(self.folder / dag_id / "dag.py"), "dag_id": dag_id, "conf": {"rules": RULES, "canary": [], **conf}}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()

@@ -11,6 +11,10 @@ two looks, never the configured one.
 **Latency**: at fixed looks, the end of each step. Of the canary's requests, at most one in ten may be slower than
 ``ratio`` times the time within which nine of ten of the champion's ended: a binomial test, with ``alpha`` shared by the
 looks.
+
+**Answers**: at the same looks. Requests are split by chance, so both versions' answers come from the same kind of rows. The
+largest distance between their distribution functions may be ``distance``; it is larger where it is so by more than
+chance gives (the bound of Dvoretzky, Kiefer and Wolfowitz, as the two-sample test of Smirnov has it).
 """
 
 from __future__ import annotations
@@ -68,6 +72,27 @@ def slower(canary: Histogram, stable: Histogram, ratio: float) -> float:
     # A bucket holds what is at least its bound: with "more than" the champion's own bucket does not count against it.
     slow = sum(count for bound, count in canary.items() if float(bound) > limit * ratio)
     return binomial_tail(slow, requests, 1 - SLOW_QUANTILE)
+
+
+def apart(one: Histogram, other: Histogram) -> float:
+    """The largest distance between two samples' distribution functions, over common bins; 0 where one is empty."""
+    totals = [sum(histogram.values()) for histogram in (one, other)]
+    if not all(totals):
+        return 0.0
+    worst, below = 0.0, [0, 0]
+    for bound in sorted({*one, *other}, key=float):
+        below = [below[0] + one.get(bound, 0), below[1] + other.get(bound, 0)]
+        worst = max(worst, abs(below[0] / totals[0] - below[1] / totals[1]))
+    return worst
+
+
+def further(canary: Histogram, stable: Histogram, distance: float) -> float:
+    """The p-value of "the distributions are at most ``distance`` apart": small where they are further."""
+    more = apart(canary, stable) - distance
+    if more <= 0:
+        return 1.0
+    requests, others = sum(canary.values()), sum(stable.values())
+    return min(1.0, 2 * math.exp(-2 * more**2 * requests * others / (requests + others)))
 
 
 def binomial_tail(successes: int, trials: int, p: float) -> float:

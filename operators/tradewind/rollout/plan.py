@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tradewind.rollout.analysis import SLOW_QUANTILE, evidence, log_likelihoods, quantile, slower
+from tradewind.rollout.analysis import SLOW_QUANTILE, apart, evidence, further, log_likelihoods, quantile, slower
 from tradewind.rollout.record import Record
 from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics
 
@@ -129,7 +129,7 @@ def _canary(observed: Observed, record: Record) -> Decision:
             return record, None
         few = f"{answered} requests at {step.weight}% in {waited:.0f} s, expected at least {record.spec.min_requests} to conclude"
         return _inconclusive(observed, record, few), None
-    if trouble := _slow(record):
+    if trouble := _slow(record) or _drifted(record):
         return _roll_back(observed, record, trouble), None
     done = f"{answered} requests at {step.weight}%: no worse than version {record.stable}"
     return _next_step(observed, record, done), None
@@ -258,6 +258,16 @@ def _slow(record: Record) -> str | None:
     return (
         f"latency: nine of ten requests of version {record.version} took up to {ours:g} ms, of version {record.stable} "
         f"{theirs:g} ms: more than {record.spec.latency_ratio:g} times as long"
+    )
+
+
+def _drifted(record: Record) -> str | None:
+    new, old = record.of(record.version).answers, record.of(record.stable).answers
+    if further(new, old, record.spec.answer_distance) >= record.spec.alpha / len(record.spec.steps):
+        return None
+    return (
+        f"answers: version {record.version}'s are distributed {apart(new, old):.2f} apart from version {record.stable}'s to the same "
+        f"kind of requests, at most {record.spec.answer_distance:g} is allowed"
     )
 
 

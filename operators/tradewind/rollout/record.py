@@ -34,13 +34,14 @@ class Traffic:
 
     Attributes:
         requests, errors: of this rollout, over restarts of the proxy too.
-        latency: a histogram; see `tradewind.rollout.analysis`.
+        latency, answers: histograms; see `VersionStatistics`.
         seen: the proxy's own counts at the last look, from which the next ones are taken.
     """
 
     requests: int = 0
     errors: int = 0
     latency: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
 
     def looked(self, now: VersionStatistics) -> Traffic:
@@ -49,7 +50,8 @@ class Traffic:
             requests=self.requests + _grown(self.seen.get("requests", 0), now.requests),
             errors=self.errors + _grown(self.seen.get("errors", 0), now.errors),
             latency=_added(self.latency, self.seen.get("latency", {}), now.latency),
-            seen={"requests": now.requests, "errors": now.errors, "latency": dict(now.latency)},
+            answers=_added(self.answers, self.seen.get("answers", {}), now.answers),
+            seen={field: getattr(now, field) for field in ("requests", "errors", "latency", "answers")},
         )
 
 

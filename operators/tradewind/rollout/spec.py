@@ -42,8 +42,10 @@ class RolloutSpec:
         steps: the canary's shares, rising; none: no canary.
         min_requests: the canary must have answered so many in a step, or the step decides nothing.
         alpha: the chance, in a whole rollout, that the errors of a version that is as good as the champion roll it back
-            for them; the latency test has as much again.
+            for them; the tests on latency and answers have as much again each.
         latency_ratio: by how much the canary's requests may be slower than the champion's.
+        answer_distance: how far the distribution of the canary's answers may be from that of the champion's, from 0 to 1
+            (Kolmogorov, Smirnov); where the serving looks into answers.
         max_restarts: how often the canary's server may end by itself.
         patience_s: seconds after a step's bake in which it may still get its ``min_requests``.
         on_inconclusive: what then: ``hold`` for a person; ``roll_back``; ``replay``: go on where the replay has passed, else
@@ -57,6 +59,7 @@ class RolloutSpec:
     min_requests: int = 100
     alpha: float = 0.01
     latency_ratio: float = 2.0
+    answer_distance: float = 0.2
     max_restarts: int = 0
     patience_s: float = 300.0
     on_inconclusive: str = "hold"
@@ -95,6 +98,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "min_requests": (1, 1e9),
     "alpha": (1e-9, 0.5),
     "latency_ratio": (1, 1000),
+    "answer_distance": (0, 1),
     "max_restarts": (0, 1000),
     "patience_s": (0, 1e9),
     "hold_s": (0, 1e9),

@@ -70,6 +70,8 @@ class VersionStatistics:
         active: requests under way.
         latency_ms: by quantile in percent, as ``{"50": 4.1, "95": 7.9, "99": 12.0}``; empty before the first request.
         latency: how many of the requests took how long: the lower bound of a bucket in milliseconds to its count.
+        answers: how many of their rows were answered with what: the lower bound of a bin to its count; empty where the serving
+            does not look into answers.
     """
 
     requests: int
@@ -77,6 +79,7 @@ class VersionStatistics:
     active: int
     latency_ms: dict[str, float]
     latency: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
 
 
 class Serving(Protocol):

@@ -17,16 +17,23 @@ from typing import IO, Any
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RuntimeUnavailable, StoreError
 
-STATE, TOKEN = "state.json", "token"
+STATE, TOKEN, FAULTS = "state.json", "token", "faults.json"
 _SCHEMA = 1
 
 
 @dataclass
 class VersionState:
-    """A version that should serve: the model that it is loaded from and its share of the requests in percent."""
+    """A version that should serve.
+
+    Attributes:
+        model: what it is loaded from.
+        weight: its share of the requests in percent.
+        fault: in a drill, what is wrong with it; see `tradewind.testing.faults`.
+    """
 
     model: ArtifactRef
     weight: int = 0
+    fault: str | None = None
 
 
 @dataclass
@@ -70,7 +77,9 @@ class State:
             if data.pop("schema") != _SCHEMA:
                 raise ValueError("another schema")
             data["targets"] = {
-                target: {v: VersionState(ArtifactRef.from_dict(d["model"]), d["weight"]) for v, d in versions.items()}
+                target: {
+                    v: VersionState(ArtifactRef.from_dict(d["model"]), d["weight"], d.get("fault")) for v, d in versions.items()
+                }
                 for target, versions in data["targets"].items()
             }
             data["processes"] = [(pid, started) for pid, started in data["processes"]]
@@ -92,6 +101,15 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: {error.strerror or error}") from error
+
+
+def read_fault(folder: Path, target: str) -> str | None:
+    """What shall be wrong with a target's next version; None but in a drill."""
+    try:
+        found: dict[str, str] = json.loads((folder / FAULTS).read_bytes())
+    except FileNotFoundError:
+        return None
+    return found.get(target)
 
 
 def new_token(folder: Path) -> str:

@@ -23,6 +23,7 @@ class ModelServer:
         python: the serving environment's interpreter.
         target, version: as which the model answers; responses name both.
         model: the model's folder.
+        fault: what is wrong with it, in a drill.
         folder: for its configuration and log.
         http: for the look whether it is ready.
         changed, say: see `ServerProcess`.
@@ -35,6 +36,7 @@ class ModelServer:
         target: str,
         version: str,
         model: Path,
+        fault: str | None,
         folder: Path,
         http: httpx.AsyncClient,
         changed: Callable[[], Awaitable[None]],
@@ -44,6 +46,7 @@ class ModelServer:
         self._target = target
         self._version = version
         self._model = model
+        self._fault = fault
         self._folder = folder
         self._http = http
         self.port = 0
@@ -63,13 +66,22 @@ class ModelServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v2/models/{self._target}"
 
+    async def answers(self) -> dict[str, int]:
+        """What it answered with; see `VersionStatistics`. Empty while it does not answer."""
+        try:
+            response = await self._http.get(f"http://127.0.0.1:{self.port}/tradewind/answers")
+            found: dict[str, int] = response.json() if response.status_code == 200 else {}
+        except (httpx.TransportError, ValueError):
+            return {}
+        return found
+
     def _prepare(self) -> list[str]:
         self.port = free_port(self.port)
         # No worker processes: with some event loops one crashes and MLServer still ends with exit code 0.
         settings = {"host": "127.0.0.1", "http_port": self.port, "grpc_port": 0, "metrics_endpoint": None, "parallel_workers": 0}
         write_json(self._folder / "settings.json", {**settings, "debug": False})
-        parameters = {"uri": str(self._model), "version": self._version}
-        model = {"name": self._target, "implementation": "mlserver_mlflow.MLflowRuntime", "parameters": parameters}
+        parameters = {"uri": str(self._model), "version": self._version, "extra": {"fault": self._fault}}
+        model = {"name": self._target, "implementation": "tradewind_steps.serve.runtime.Runtime", "parameters": parameters}
         write_json(self._folder / "model-settings.json", model)
         return [str(self._python), str(self._python.with_name("mlserver")), "start", str(self._folder)]
 

@@ -19,7 +19,7 @@ from tradewind.serving.base import checked_name
 from tradewind.serving.local import models
 from tradewind.serving.local.envoy import Envoy
 from tradewind.serving.local.envoy_config import Upstream, cluster_name
-from tradewind.serving.local.files import State, VersionState
+from tradewind.serving.local.files import State, VersionState, read_fault
 from tradewind.serving.local.mlserver import ModelServer
 from tradewind.serving.local.process import end_left_over, free_port, started_at
 
@@ -130,7 +130,7 @@ class Supervisor:
                 await self._until_ready(self._servers[target, version])
                 return
             await asyncio.to_thread(models.fetch, self._models, model)
-            self.state.targets.setdefault(target, {})[version] = VersionState(model)
+            self.state.targets.setdefault(target, {})[version] = VersionState(model, fault=read_fault(self._folder, target))
             server = self._servers[target, version] = self._server(target, version)
             try:
                 await server.process.start()
@@ -175,7 +175,11 @@ class Supervisor:
 
     async def statistics(self, target: str) -> dict[str, dict[str, Any]]:
         clusters = {version: cluster_name(target, version) for version in self.state.targets.get(target, {})}
-        return await self._envoy.statistics(target, clusters) if clusters else {}
+        if not clusters:
+            return {}
+        answers = await asyncio.gather(*(self._servers[target, version].answers() for version in clusters))
+        found = await self._envoy.statistics(target, clusters)
+        return {version: {**found[version], "answers": given} for version, given in zip(clusters, answers, strict=True)}
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -184,12 +188,13 @@ class Supervisor:
         return self._folder / "models"
 
     def _server(self, target: str, version: str) -> ModelServer:
-        model = self.state.targets[target][version].model
+        wanted = self.state.targets[target][version]
         return ModelServer(
             python=self._python,
             target=target,
             version=version,
-            model=self._models / model.sha256,
+            model=self._models / wanted.model.sha256,
+            fault=wanted.fault,
             folder=self._folder / "servers" / target / version,
             http=self._http,
             changed=self._changed,

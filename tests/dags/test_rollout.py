@@ -1,0 +1,116 @@
+"""The template's rollout with real servers and real requests: replay, canary, and what takes a version back.
+
+One story in order, on a pipeline of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from in_process import Dags, Run
+from live import copy_template
+
+NAME = "late"
+STEPS = [{"weight": 30, "bake_s": 4}, {"weight": 60, "bake_s": 2}]
+
+
+@pytest.fixture(scope="module")
+def first(dags: Dags) -> Run:
+    copy_template(dags.folder, NAME)
+    run = dags.run(NAME, canary=STEPS)
+    assert run.state == "success"
+    return run
+
+
+@contextmanager
+def requests(run: Run) -> Iterator[Counter[str]]:
+    """People ask the endpoint all the time; which versions answered, and what failed."""
+    rollout = run.metrics("rollout")
+    answers: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            while not ended.wait(0.02):
+                response = client.post(f"{rollout['endpoint_url']}/infer", json=rollout["example"])
+                answers[response.json()["model_version"] if response.is_success else str(response.status_code)] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    yield answers
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+def champion(dags: Dags) -> str | None:
+    found = dags.registry.by_alias(NAME, "champion")
+    return found.version if found else None
+
+
+def test_a_first_release_has_no_canary(dags: Dags, first: Run) -> None:
+    rollout = first.metrics("rollout")
+    assert (rollout["replay"], rollout["canary"], rollout["replaced"]) == (None, None, [])
+    assert champion(dags) == "1"
+
+
+def test_a_good_version_rises_under_load(dags: Dags, first: Run) -> None:
+    with requests(first) as answers:
+        run = dags.run(NAME, canary=STEPS, min_requests=20, trees=90)
+    assert run.state == "success"
+    rollout = run.metrics("rollout")
+    assert rollout["replay"]["verdict"] == "PASSED"
+    assert rollout["replay"]["rows"] > 500
+    assert 0 <= rollout["replay"]["disagreement"] < 0.1
+    assert rollout["canary"]["requests"] >= 40
+    assert rollout["canary"]["errors"] == 0
+    assert set(answers) == {"1", "2"}, "no request failed"
+    assert champion(dags) == "2"
+    assert [(note["outcome"], note["version"], note["before"]) for note in dags.registry.releases(NAME)] == [
+        ("released", "2", "1"),
+        ("released", "1", None),
+    ]
+    manifest = dags.store.latest_manifest(NAME, run.run_id, "rollout")
+    assert manifest
+    page = dags.store.read(manifest[1].outputs["report"].uri).decode()
+    assert "RELEASED" in page
+    assert "Evidence against the canary" in page
+    replay = dags.store.read(manifest[1].outputs["replay"].uri).decode()
+    assert "<svg" in replay
+    assert "By carrier" in replay
+
+
+def test_a_version_that_answers_otherwise_gets_no_requests(dags: Dags, first: Run) -> None:
+    with requests(first) as answers:
+        run = dags.run(NAME, canary=STEPS, trees=5, replay=["disagreement <= 0.001"], rules=["auc >= 0.5"])
+    assert run.state == "failed"
+    assert run.tasks["rollout"]["try_number"] == 1, "the same version answers the same: no retry"
+    assert "the replay failed: disagreement 0." in run.log
+    assert set(answers) == {"2"}
+    assert champion(dags) == "2"
+    assert dags.registry.releases(NAME)[0]["outcome"] == "rolled back"
+
+
+def test_without_requests_the_replay_decides(dags: Dags, first: Run) -> None:
+    rollout: dict[str, Any] = {"canary": [{"weight": 10, "bake_s": 1}], "trees": 80}
+    text = (dags.folder / NAME / "dag.py").read_text()
+    (dags.folder / NAME / "dag.py").write_text(text.replace('"patience_s": 30', '"patience_s": 2'))
+    run = dags.run(NAME, **rollout)
+    assert run.state == "success"
+    assert "expected at least 50 to conclude; the replay has passed, and the spec lets that decide" in run.log
+    assert champion(dags) == run.metrics("rollout")["version"]
+
+
+def test_a_wrong_rollout_is_named(dags: Dags, first: Run) -> None:
+    run = dags.run(NAME, canary=[{"weight": 50, "bake_s": 1}, {"weight": 20}], trees=70)
+    assert run.state == "failed"
+    assert "rollout.steps[1].weight: expected a whole number from 51 to 99, got 20" in run.log
+    assert json.loads(json.dumps(run.tasks))["rollout"]["try_number"] == 1
