@@ -22,7 +22,7 @@ from tradewind.errors import StepFailed, TradewindError
 log = logging.getLogger("tradewind")
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
-_CALL_SITE = re.compile(r"^(?P<file>\S+):(?P<line>\d+)$", re.MULTILINE)
+_CALL_SITE = re.compile(r"^(?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
 _DISK_FULL = "No space left on device"
 _NO_MEMORY = "java.lang.OutOfMemoryError"
 
