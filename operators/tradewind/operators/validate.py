@@ -22,7 +22,7 @@ class ValidateDataOperator(StepOperator):
     not, each with rule and reason) and ``report`` (HTML).
 
     Args:
-        data: the table: the URI of a CSV or Parquet file or folder, or another task's output.
+        data: the table: the URI of a CSV file or of a Parquet file or folder, or another task's output.
         expectations: a file of the pipeline's folder: a Great Expectations suite as JSON.
         tolerance: the largest share of rows, from 0 to 1, that may go to quarantine; above it the task fails.
         time_column: the column that says when a row came to be. A scheduled run sees the rows before its data interval's
