@@ -122,7 +122,9 @@ def test_template_builds_features(
     # The same rows in another order are the same dataset; fewer rows are another; one step's dataset is another's source.
     again = features(inputs={**sources, "flights": store.refer(str(flights(tmp_path, shuffled=True)))})
     assert again.outputs["dataset"].sha256 == done.outputs["dataset"].sha256
-    cut = features(COPYING, inputs={"built": done.outputs["dataset"]}, as_of="2013-01-02T10:00:00Z")
+    cut = features(
+        COPYING, inputs={"built": done.outputs["dataset"], "weather": sources["weather"]}, as_of="2013-01-02T10:00:00Z"
+    )
     assert cut.error is None
     assert cut.metrics["data_end"] == "2013-01-02T09:00:00+00:00"
     assert cut.outputs["dataset"].sha256 != done.outputs["dataset"].sha256
@@ -138,6 +140,9 @@ def of_step(process: psutil.Process, store: Store) -> bool:
 
 COPYING = """
 def build(spark, sources, params):
+    for name in sources:
+        later = sources[name].where("time_hour >= '2013-01-02T10:00:00Z'").count()
+        assert later == 0, f"{name}: {later} rows of the future"
     return sources["built"]
 """
 LEAKING = """
