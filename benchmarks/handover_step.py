@@ -15,11 +15,11 @@ from tradewind_steps.dataset import read_table
 from tradewind_steps.step import Step
 from tradewind_steps.validate import tables
 
-ROWS = 1_600_000
+ROWS = 1_700_000
 
 
 def table() -> pa.Table:
-    """As tables are: measurements with few and with many digits, whole numbers, codes, times; 200 MB in memory."""
+    """As tables are: measurements with few and with many digits, whole numbers, codes, times; just over 200 MB in memory."""
     random = np.random.default_rng(0)
     columns = {f"measured_{n}": random.normal(size=ROWS) for n in range(6)}
     columns |= {f"rounded_{n}": random.integers(0, 2000, ROWS) / 10 for n in range(4)}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measure import BUILD, ROOT
@@ -64,6 +65,7 @@ def stack(envs: Path) -> Iterator[Stack]:
     shutil.copytree(ROOT / "dags" / "flight_delay", dags / "flight_delay")
     embedded.flights_data(home / "data" / "nycflights13")
     _tiny_files(home / "data" / "fanout")
+    started = datetime.now(UTC)
     with running(home) as services:
         # Ports that no other embedded environment on this machine wants too.
         addresses = embedded.Addresses(**{name: f"http://127.0.0.1:{free_port()}" for name in ("airflow", "mlflow", "serving")})
@@ -73,7 +75,7 @@ def stack(envs: Path) -> Iterator[Stack]:
         services.wait(lambda service: print(f"  {service.name} is up", flush=True))
         api = AirflowApi(addresses.airflow)
         for dag_id in ("flight_delay", "noop_chain", "noop_fan_out", "bare_fan_out", "fan_out_processes", "fan_out"):
-            api.wait_for_dag(dag_id, timeout_s=120)
+            api.wait_for_dag(dag_id, since=started, timeout_s=120)
         made = Stack(api=api, home=home, mlflow_url=addresses.mlflow)
         for _ in range(2):  # the first run after a start is slower, whatever it does
             made.run("noop_chain")

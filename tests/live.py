@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 
 from tradewind.cli import embedded
 from tradewind.cli.services import Services, running
@@ -71,6 +73,21 @@ def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:
             return found
         assert time.monotonic() < deadline, f"{what}: not within {within_s:.0f} s"
         time.sleep(0.1)
+
+
+def gone(processes: Iterable[psutil.Process], *, within_s: float) -> None:
+    """Waits until none of them runs; AssertionError with those that do."""
+    processes = list(processes)
+
+    def left() -> list[psutil.Process]:
+        alive = []
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(process)
+        return alive
+
+    until(lambda: not left(), within_s=within_s, what=f"the end of {len(processes)} processes")
 
 
 def predict(endpoint_url: str, example: dict[str, Any]) -> dict[str, Any]:

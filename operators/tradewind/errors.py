@@ -47,7 +47,8 @@ class StepFailed(TradewindError):
         message: what went wrong, in the step's own words.
         stack: the remote traceback, or the last lines of its output where there is none.
         manifest_uri: where the failed try's manifest lies, if it wrote one.
-        retryable: False where the same input must fail again (a missing column, a bad rule).
+        retryable: False where the same input must fail again (a missing column, a bad rule). Of exceptions that user code
+            raises only an ``OSError`` is retried, and what MLflow raises there while it does not answer.
     """
 
     def __init__(self, message: str, *, stack: str = "", manifest_uri: str | None = None, retryable: bool = True) -> None:

@@ -14,7 +14,7 @@ import httpx
 
 from tradewind.contract import ArtifactRef, to_json
 from tradewind.errors import RuntimeUnavailable, SpecError
-from tradewind.settings import Settings
+from tradewind.settings import Settings, on_this_machine
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -77,7 +77,10 @@ class Registry:
         self.tracking_uri = tracking_uri.rstrip("/")
         # Reading the certificates takes a task 40 ms: only where there is something to verify.
         secure = self.tracking_uri.startswith("https:")
-        self._client = httpx.Client(base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=30, auth=auth, verify=secure)
+        self._client = httpx.Client(
+            base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=30, auth=auth, verify=secure,
+            trust_env=not on_this_machine(self.tracking_uri),
+        )  # fmt: skip
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

@@ -67,7 +67,9 @@ OPTIONS: Mapping[str, Option] = {
         example="/var/lib/tradewind",
     ),
     "store_uri": Option(
-        description="Root of the artifact store, a path or an fsspec URI. Default: ``store`` below ``home``.",
+        description="Root of the artifact store, a path or an fsspec URI. Default: ``store`` below ``home``. Paths are what is "
+        "tested. A URI wants the package of its backend (s3fs for s3) in Airflow's environment and in the steps': no lock of "
+        "this package has one.",
         example="s3://models/tradewind",
     ),
     "data_root": Option(
@@ -206,6 +208,12 @@ def _web(option: str, value: str) -> str:
             option, "an address without a user, who is named by tracking_username and tracking_password", "one with a user"
         )
     return value.rstrip("/")
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether an address is of loopback: a proxy that the environment names knows nothing of what listens there."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _one_of(option: str, allowed: tuple[str, ...], value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pipelines
 import pytest
@@ -30,8 +31,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory, environments: Environment
             (dags / name / file).write_text(text)
     sample_flights(home)
     subprocess.run([environments.python("train"), "-c", pipelines.MAKE_ROWS, str(home / "data" / "rows.parquet")], check=True)
+    started = datetime.now(UTC)
     with services(home, dags, "airflow", "mlflow", "serving") as (_, at):
         platform = Platform(home=home, dags=dags, at=at)
         for name in [*pipelines.COPIES, *pipelines.OWN]:
-            platform.api.wait_for_dag(name, timeout_s=120)
+            platform.api.wait_for_dag(name, since=started, timeout_s=120)
         yield platform

@@ -88,6 +88,16 @@ class Platform:
         found = self.http.get(f"/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]
         return sorted(found, key=lambda run: run["start_date"] or "9")
 
+    def runs_in_experiment(self, name: str) -> list[str]:
+        """The ids of an MLflow experiment's runs; empty where there is no such experiment."""
+        url = f"{self.registry.tracking_uri}/api/2.0/mlflow"
+        found = httpx.get(f"{url}/experiments/get-by-name", params={"experiment_name": name}, timeout=60)
+        if found.status_code == httpx.codes.NOT_FOUND:
+            return []
+        asked = {"experiment_ids": [found.raise_for_status().json()["experiment"]["experiment_id"]]}
+        runs = httpx.post(f"{url}/runs/search", json=asked, timeout=60).raise_for_status().json()
+        return [run["info"]["run_id"] for run in runs.get("runs", [])]
+
     def champion(self, name: str) -> str | None:
         found = self.registry.by_alias(name, "champion")
         return found.version if found else None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-from live import until
 
 from tradewind.contract import SPEC_VARIABLE
 
@@ -42,18 +41,3 @@ def words(process: psutil.Process) -> list[str]:
         return [*process.cmdline(), *environment(process).values()]
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return []
-
-
-def gone(processes: Iterable[psutil.Process], *, within_s: float) -> None:
-    """Waits until none of them runs; AssertionError with those that do."""
-    processes = list(processes)
-
-    def left() -> list[psutil.Process]:
-        alive = []
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                    alive.append(process)
-        return alive
-
-    until(lambda: not left(), within_s=within_s, what=f"the end of {len(processes)} processes")

@@ -2,6 +2,8 @@
 
 ``probe.py two FOLDER DATA``: two runs of a validate task at once, neither of which finds the other's result before it starts.
 ``probe.py specs FOLDER JSON``: the fingerprint of an operator's spec, or the error, one line for each ``[class, arguments]``.
+``probe.py as_of FOLDER JSON``: the same, what the spec holds as ``as_of`` in a scheduled and in a manual run.
+``probe.py work FOLDER JSON``: the same, what the work of one that needs no step's process returns.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,11 +35,12 @@ def make(kind: str, folder: str, arguments: dict[str, Any]) -> Any:
     return operator
 
 
-def context(run_id: str) -> Any:
+def context(run_id: str, run_type: str = "manual") -> Any:
     ti = SimpleNamespace(
         dag_id="probe", run_id=run_id, task_id="task", map_index=-1, try_number=1, xcom_push=lambda key, value: None
     )
-    return {"ti": ti, "params": {}, "dag_run": SimpleNamespace(run_type="manual", data_interval_end=None)}
+    end = datetime(2013, 2, 1, tzinfo=UTC)  # a manual run has an interval too
+    return {"ti": ti, "params": {}, "dag_run": SimpleNamespace(run_type=run_type, data_interval_end=end)}
 
 
 def two(folder: str, data: str) -> None:
@@ -60,13 +65,29 @@ def two(folder: str, data: str) -> None:
         thread.join()
 
 
-def specs(folder: str, asked: str) -> None:
+def each(folder: str, asked: str, question: Callable[[Any], Any]) -> None:
     for kind, arguments in json.loads(asked):
         try:
-            print(make(kind, folder, arguments)._spec(context("run"), SETTINGS, STORE).fingerprint)
+            print(question(make(kind, folder, arguments)))
         except Exception as error:
             print(f"{type(error).__name__}: {error}")
 
 
+def specs(folder: str, asked: str) -> None:
+    each(folder, asked, lambda operator: operator._spec(context("run"), SETTINGS, STORE).fingerprint)
+
+
+def as_of(folder: str, asked: str) -> None:
+    def question(operator: Any) -> str:
+        operator.resolved_inputs = lambda store, settings: {}  # an evaluate task asks MLflow for the champion
+        return json.dumps([operator._spec(context("run", kind), SETTINGS, STORE).as_of for kind in ("scheduled", "manual")])
+
+    each(folder, asked, question)
+
+
+def work(folder: str, asked: str) -> None:
+    each(folder, asked, lambda operator: operator.work(context("run")))
+
+
 if __name__ == "__main__":
-    {"two": two, "specs": specs}[sys.argv[1]](*sys.argv[2:])
+    {"two": two, "specs": specs, "as_of": as_of, "work": work}[sys.argv[1]](*sys.argv[2:])

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from tradewind.contract import ArtifactRef, StepManifest
+from tradewind.operators import TrainModelOperator
 from tradewind.runtimes.environments import Environments
+from tradewind.store import Store
 
 PROBE = Path(__file__).with_name("probe.py")
 SUITE = {"name": "s", "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}}]}
@@ -89,13 +92,69 @@ def test_what_is_wrong_is_named(probe: Probe, tmp_path: Path) -> None:
     assert file.startswith("SpecError: There is no file 'nowhere.csv'")
 
 
+def train(data: Any, **arguments: Any) -> list[Any]:
+    return ["TrainModelOperator", {"train": "features:build", "dataset": data, "label_column": "b", **arguments}]
+
+
+def evaluate(data: Any, **arguments: Any) -> list[Any]:
+    return ["EvaluateModelOperator", {"model": data, "dataset": data, "rules": [], **arguments}]
+
+
+def test_a_scheduled_run_sees_no_later_rows_in_any_step(probe: Probe, tmp_path: Path) -> None:
+    """A manual one sees all. Where no column says when a row came to be, there is nothing to leave out."""
+    data = str(tmp_path / "data.csv")
+    timed = {"time_column": "a"}
+    validate = ["ValidateDataOperator", {"data": data, "expectations": "expectations.json", **timed}]
+    *found, untimed = probe(
+        "as_of", json.dumps([validate, features(data, **timed), train(data, **timed), evaluate(data), features(data)])
+    )
+    assert [json.loads(line) for line in found] == [["2013-02-01T00:00:00+00:00", None]] * 4
+    assert json.loads(untimed) == [None, None]
+
+
+def test_each_argument_that_determines_the_result_counts(probe: Probe, tmp_path: Path) -> None:
+    data = str(tmp_path / "data.csv")
+    given = [{}, {"task": "binary"}, {"task": None}, {"experiment": "other"}, {"experiment": "probe"}, {"task": "guess"}]
+    plain, task, no_task, experiment, own, unknown = probe("specs", json.dumps([train(data, **arguments) for arguments in given]))
+    assert plain == no_task == own, "the defaults, said"
+    assert len({plain, task, experiment}) == 3
+    assert unknown == "SpecError: task: expected binary, multiclass, regression or None, got 'guess'"
+
+
+def test_only_the_gate_of_this_very_model_lets_it_through(probe: Probe, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "home" / "store"))
+
+    def left(task: str, outputs: dict[str, ArtifactRef], **metrics: Any) -> dict[str, str]:
+        folder = store.new_try("probe", "run", task, -1, 1)
+        times = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:00:01+00:00"}
+        store.put_manifest(folder, StepManifest(status="success", fingerprint=None, outputs=outputs, metrics=metrics, **times))
+        return {"manifest": f"{folder}/manifest.json"}
+
+    model = left("train", {"model": ArtifactRef(uri="file:///m", sha256="a" * 64, size=1, kind="model")}, mlflow_run_id="0")
+    gates = [left(f"gate_{n}", {}, verdict="PASSED", **metrics) for n, metrics in enumerate(({"model_sha256": "b" * 64}, {}))]
+    asked = [["RegisterModelOperator", {"name": "m", "model": model, "gate": gate}] for gate in gates]
+    other, older = probe("work", json.dumps(asked))
+    assert other.startswith(f"SpecError: gate: expected the evaluate task's output for this model, sha256 {'a' * 64}, got one")
+    assert f"for the model {'b' * 64}" in other
+    assert older.startswith("SpecError: gate: ")
+
+
+def test_what_was_learned_for_want_of_a_gpu_is_not_reused_for_one() -> None:
+    operator = TrainModelOperator(task_id="train", train="train:train", dataset="a", label_column="y", profile="gpu-1")
+    times = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:00:01+00:00"}
+    metrics = {"device": "cpu", "mlflow_run_id": "0"}
+    assert not operator.still_valid(StepManifest(status="success", fingerprint="f", outputs={}, metrics=metrics, **times))
+
+
 PARSED = """
 from airflow.sdk import DAG
 from tradewind.operators import EvaluateModelOperator, SparkFeaturesOperator, TrainModelOperator
 with DAG("parsed"):
     other = TrainModelOperator(task_id="other", train="train:train", dataset="a", label_column="y").output
     SparkFeaturesOperator(task_id="features", build="a:b", sources=other["sources"], build_params=other["params"])
-    TrainModelOperator(task_id="train", train="train:train", dataset="a", label_column="y", train_params=other["params"])
+    TrainModelOperator(
+        task_id="train", train="train:train", dataset="a", label_column="y", train_params=other["params"], task=other["task"]
+    )
     EvaluateModelOperator(task_id="evaluate", model="a", dataset="a", rules=other["rules"])
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from tradewind.serving.local.process import free_port
 from tradewind.store import Store
 
 READY_SECONDS = 120
@@ -51,7 +51,7 @@ def serve(home: Path) -> Iterator[Server]:
     """A server with ``home`` as Airflow's home folder; nothing of it is left running after."""
     passwords = home / "passwords.json"
     passwords.write_text(PASSWORDS + "\n")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
         **os.environ,
@@ -80,12 +80,6 @@ def serve(home: Path) -> Iterator[Server]:
         yield Server(url=url, store=Store(str(home / "store")), folder=home, tokens=tokens, log=log, environment=environment)
     finally:
         _end(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 from api_server import Server
+from live import until
 
 from tradewind.contract import ArtifactRef, Kind, StepManifest, StepSpec
 
@@ -240,10 +241,11 @@ def test_nothing_outside_the_store_is_shown(server: Server, left: Left, where: s
         "root": root,
         "web": f"{server.url}/api/v2/version",
     }[where]
+    logged = server.log.stat().st_size
     answer = server.get(f"{left({'report': ref(uri)}, run_id=f'outside-{where}')}/report")
     assert answer.status_code == 404
     assert "secret" not in answer.text
-    assert "outside the store" in server.log.read_text()
+    until(lambda: b"outside the store" in server.log.read_bytes()[logged:], within_s=10, what="a line in the server's log")
 
 
 def test_a_report_that_was_deleted_is_explained(server: Server, left: Left) -> None:

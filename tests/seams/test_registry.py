@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from live import linked_home, services
 
-from tradewind.cli import embedded
-from tradewind.cli.services import running
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.registry import CHALLENGER, CHAMPION, Registry
 from tradewind.runtimes.environments import Environments
@@ -20,15 +19,9 @@ NAME = "it's late"
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[Registry]:
-    home = tmp_path_factory.mktemp("registry")
-    (home / "envs").symlink_to(environments.folder)
-    airflow, mlflow, serving = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
-    addresses = embedded.Addresses(airflow=airflow, mlflow=mlflow, serving=serving)
-    with running(home) as services:
-        services.start(next(s for s in embedded.services(home, home, addresses) if s.name == "mlflow"))
-        services.wait(lambda service: None)
-        with Registry(mlflow) as found:
-            yield found
+    home = linked_home(tmp_path_factory.mktemp("registry") / "home", environments)
+    with services(home, home, "mlflow") as (_, at), Registry(at.mlflow) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +79,16 @@ def test_another_program_at_mlflows_address_is_named(status: int, error: type[Ex
         with Registry(url) as registry, pytest.raises(error, match=f"{url}, .*{status}, expected JSON, got '<html>Sign in"):
             registry.by_alias("model", CHAMPION)
         server.shutdown()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    with Registry(registry.tracking_uri) as direct:
+        assert direct.by_alias("nowhere", CHAMPION) is None
+    with Registry("http://mlflow.example.org") as proxied, pytest.raises(RuntimeUnavailable, match="Connection refused"):
+        proxied.by_alias("nowhere", CHAMPION)
 
 
 def test_nobody_at_mlflows_address_is_transient() -> None:

@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import pytest
+from live import gone, linked_home, until
 
-from tradewind.contract import SPEC_VARIABLE, StepSpec
+from tradewind.contract import SPEC_VARIABLE, StepError, StepManifest, StepSpec
 from tradewind.errors import RuntimeUnavailable, StepFailed, ValidationFailed
 from tradewind.packaging import bundle
 from tradewind.runtimes.base import Runtime, result
@@ -44,37 +46,39 @@ def gives_up(dataset, params):
 def own_error(dataset, params):
     print("value is", params["trees"], flush=True)
     raise KeyError("no such thing")
+
+def disk_error(dataset, params):
+    raise FileNotFoundError("no such disk")
+
+def leaves_a_child(dataset, params):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(f"children {child.pid}", flush=True)
+    raise KeyError("no such thing")
 """
 
 
 @pytest.fixture(params=["local"])
 def runtime(request: pytest.FixtureRequest, environments: Environments, tmp_path: Path) -> Iterator[Runtime]:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "envs").symlink_to(environments.folder)
+    home = linked_home(tmp_path / "home", environments)
     runtime = {"local": LocalRuntime}[request.param](home)
     yield runtime
     assert list((home / "scratch").iterdir()) == [], "a step's temporary files go with it"
 
 
 @pytest.fixture
-def spec(store: Store, tmp_path: Path) -> Callable[[str], StepSpec]:
+def spec(store: Store, environments: Environments, tmp_path: Path) -> Callable[[str], StepSpec]:
     """The spec of a train step on ten rows whose user function is one of `PIPELINE`'s."""
     code = tmp_path / "pipeline"
     code.mkdir()
     (code / "train.py").write_text(PIPELINE)
     rows = tmp_path / "rows.parquet"
-    python = Environments(Path(os.environ.get("TRADEWIND_HOME", Path(__file__).parents[2] / ".tradewind")) / "envs").python(
-        "train"
-    )
     make = "import pandas as pd, sys; pd.DataFrame({'x': range(100), 'y': [0, 1] * 50}).to_parquet(sys.argv[1])"
-    subprocess.run([python, "-c", make, str(rows)], check=True)
+    subprocess.run([environments.python("train"), "-c", make, str(rows)], check=True)
 
     def of(function: str) -> StepSpec:
         return StepSpec(
             step="train", dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, image="train",
-            params={"params": {"trees": 3}, "label": "y", "time_column": None, "holdout": 0.2, "exclude": [], "experiment": "e",
-                    "tags": {}},
+            params={"params": {"trees": 3}, "label": "y", "time_column": None, "holdout": 0.2, "exclude": [], "experiment": "e"},
             inputs={"dataset": store.refer(str(rows))}, code=bundle(code, store), entry_point=f"train:{function}",
             outputs_uri=store.new_try("d", "r", "t", -1, 1), store_uri=store.root,
             resources={"cpu": 1, "memory_mb": 1000, "device": "cpu"}, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
@@ -89,16 +93,16 @@ def run(runtime: Runtime, store: Store, spec: StepSpec) -> list[str]:
     return lines
 
 
-def gone(pid: int, within_s: float) -> bool:
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
+def children(line: str) -> list[psutil.Process]:
+    """The processes that a line of `PIPELINE` names: ``children 7 8``."""
+    return [process for pid in line.split()[1:] if (process := known(int(pid)))]
+
+
+def known(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
 
 
 def test_a_users_error_comes_with_message_and_stack(runtime: Runtime, store: Store, spec: Callable[[str], StepSpec]) -> None:
@@ -109,10 +113,46 @@ def test_a_users_error_comes_with_message_and_stack(runtime: Runtime, store: Sto
         result(store, step)
     assert "in own_error" in caught.value.stack
     assert "train.py" in caught.value.stack
-    assert caught.value.retryable
+    assert not caught.value.retryable
     manifest = store.get_manifest(f"{step.outputs_uri}/manifest.json")
     assert manifest.usage["peak_memory_mb"] > 10
     assert manifest.usage["seconds"] > 0
+
+
+def test_a_users_error_is_retryable_where_something_outside_may_be_the_cause(
+    runtime: Runtime, store: Store, spec: Callable[[str], StepSpec]
+) -> None:
+    step = spec("disk_error")
+    run(runtime, store, step)
+    with pytest.raises(StepFailed, match="FileNotFoundError: no such disk") as caught:
+        result(store, step)
+    assert caught.value.retryable
+
+
+def test_a_step_failed_is_told_in_its_own_words(store: Store, spec: Callable[[str], StepSpec]) -> None:
+    step = spec("own_error")
+    error = StepError(type="StepFailed", message="features.py:6 in build: KeyError: 'x'", stack="its stack", retryable=False)
+    failed = StepManifest(
+        status="failed", fingerprint=None, outputs={}, metrics={}, started_at="2026-01-01T00:00:00+00:00",
+        ended_at="2026-01-01T00:00:01+00:00", error=error,
+    )  # fmt: skip
+    store.put_manifest(step.outputs_uri, failed)
+    with pytest.raises(StepFailed, match=r"^features\.py:6 in build: ") as caught:
+        result(store, step)
+    assert (caught.value.stack, caught.value.retryable) == ("its stack", False)
+
+
+def test_a_step_is_over_when_its_process_ends_whatever_it_leaves_running(
+    runtime: Runtime, store: Store, spec: Callable[[str], StepSpec]
+) -> None:
+    """The child would hold the step's output open for ten minutes."""
+    step = spec("leaves_a_child")
+    started = time.monotonic()
+    lines = run(runtime, store, step)
+    assert time.monotonic() - started < 120
+    gone(children(next(line for line in lines if line.startswith("children"))), within_s=5)
+    with pytest.raises(StepFailed, match="no such thing"):
+        result(store, step)
 
 
 def test_an_error_of_ours_keeps_its_type(runtime: Runtime, store: Store, spec: Callable[[str], StepSpec]) -> None:
@@ -161,18 +201,18 @@ def test_a_step_that_dies_after_its_commit_is_done(
 
 
 def test_kill_ends_the_step_and_what_it_started(runtime: Runtime, store: Store, spec: Callable[[str], StepSpec]) -> None:
-    pids: list[int] = []
+    processes: list[psutil.Process] = []
 
     def say(line: str) -> None:
         if line.startswith("children"):
-            pids.extend(int(pid) for pid in line.split()[1:])
+            processes.extend(children(line))
             threading.Timer(0.2, runtime.kill).start()
 
     step = spec("slow")
     with pytest.raises(StepFailed, match="SIGKILL"):
         runtime.run(step, spec_uri=store.put_spec(step), say=say)
-    assert len(pids) == 2
-    assert all(gone(pid, within_s=5) for pid in pids)
+    assert len(processes) == 2
+    gone(processes, within_s=5)
     runtime.kill()  # twice is harmless
 
 
@@ -185,6 +225,7 @@ def spec_again(store: Store, uri: str) -> StepSpec:
 WORKER = """
 import sys
 from pathlib import Path
+from typing import TextIO
 from tradewind.runtimes.local import LocalRuntime
 from tradewind.store import Store
 store = Store(sys.argv[2])
@@ -195,16 +236,15 @@ LocalRuntime(Path(sys.argv[1])).run(store.get_spec(sys.argv[3]), spec_uri=sys.ar
 def test_a_step_ends_with_the_task_that_started_it(
     environments: Environments, store: Store, spec: Callable[[str], StepSpec], tmp_path: Path
 ) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "envs").symlink_to(environments.folder)
+    home = linked_home(tmp_path / "home", environments)
     uri = store.put_spec(spec("slow"))
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(home), store.root, uri], stdout=subprocess.PIPE, text=True)
     assert worker.stdout
-    pids = next([int(pid) for pid in line.split()[1:]] for line in worker.stdout if line.startswith("children"))
+    processes = next(children(line) for line in worker.stdout if line.startswith("children"))
+    assert len(processes) == 2
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
-    assert all(gone(pid, within_s=5) for pid in pids)
+    gone(processes, within_s=5)
     (left,) = (path for path in (home / "scratch").iterdir() if path.is_dir())
     run(LocalRuntime(home), store, spec_again(store, uri))
     assert not left.exists(), "what a killed task left goes with the next step"
@@ -226,9 +266,19 @@ def test_a_step_is_told_nothing_of_airflows(
     assert "AIRFLOW" not in said
 
 
+def free(lock: TextIO) -> bool:
+    """Take a lock, if nobody holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 MAKER = """
 import sys
 from pathlib import Path
+from typing import TextIO
 from tradewind.runtimes.environments import Environments
 Environments(Path(sys.argv[1])).python("data")
 """
@@ -245,12 +295,10 @@ def test_uv_that_outlives_its_task_keeps_the_environments_lock(tmp_path: Path) -
         task.kill()
         task.wait()
         with next(tmp_path.glob("data-*.lock")).open() as lock:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert not free(lock)
             uv.kill()
-            signal.alarm(10)  # the kernel closes a killed process's files when it gets to it
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            signal.alarm(0)
+            # The kernel closes a killed process's files when it gets to it.
+            until(lambda: free(lock), within_s=10, what="the lock")
 
 
 def test_an_environment_that_cannot_be_started_is_transient(

@@ -18,12 +18,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from live import linked_home, until
 
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
@@ -56,12 +58,12 @@ class Supervisor:
         def answers() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             try:
-                serving.targets()
+                serving.observe(TARGET)
             except RuntimeUnavailable:
                 return False
             return True
 
-        until(answers)
+        until(answers, within_s=60, what="the supervisor's answer")
         return serving
 
     def children(self) -> list[psutil.Process]:
@@ -76,19 +78,6 @@ class Supervisor:
         return self.process.wait(20)
 
 
-def until(condition: Callable[[], bool], limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "It did not come true in time"
-        time.sleep(0.05)
-
-
-def make_home(folder: Path, environments: Environments) -> Path:
-    folder.mkdir()
-    (folder / "envs").symlink_to(environments.folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Path:
     folder = tmp_path_factory.mktemp("models")
@@ -99,7 +88,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, environments: Environments)
 
 @pytest.fixture(scope="module")
 def supervisor(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[Supervisor]:
-    started = Supervisor(make_home(tmp_path_factory.mktemp("serving") / "home", environments))
+    started = Supervisor(linked_home(tmp_path_factory.mktemp("serving") / "home", environments))
     try:
         started.wait_until_it_answers()
         yield started
@@ -252,7 +241,7 @@ def test_no_request_fails_while_versions_are_switched(serving: Serving, models: 
     assert (second.stable, third.stable) == ("1", "2")
     assert load.failures == []
     assert set(load.answers) == {"1", "2", "3"}
-    assert sum(load.answers.values()) > 100
+    assert min(load.answers.values()) > 0
     assert serving.observe(TARGET).weights == {"3": 100}
     assert set(serving.observe(TARGET).versions) == {"3"}
 
@@ -282,7 +271,7 @@ def test_weights_split_the_requests_and_each_version_is_counted(served: Serving,
         served.unload(TARGET, "4")
     wrong = httpx.post(f"{served.observe(TARGET).endpoint_url}/infer", json={"inputs": []}, trust_env=False)
     assert wrong.status_code >= 400
-    until(lambda: bool(served.statistics(TARGET)["4"].latency_ms))
+    until(lambda: served.statistics(TARGET)["4"].latency_ms, within_s=60, what="the latency")
     found = served.statistics(TARGET)
     assert found["4"].requests >= got["4"] and found["4"].latency_ms["50"] > 0
     assert found["3"].requests + found["4"].requests >= 41
@@ -360,14 +349,14 @@ def test_the_second_release_of_a_target_waits_and_is_told_who_holds_it(serving: 
 def test_what_crashes_is_started_again(supervisor: Supervisor, served: Serving, models: Path) -> None:
     envoy = supervisor.child("envoy/_bin/envoy")
     envoy.kill()
-    until(lambda: _answers(served, models))
+    until(lambda: _answers(served, models), within_s=60, what="an answer through a new Envoy")
     assert supervisor.child("envoy/_bin/envoy").pid != envoy.pid
 
     server = supervisor.child("mlserver")
     server.kill()
-    until(lambda: not served.observe(TARGET).versions["3"].ready)
+    until(lambda: not served.observe(TARGET).versions["3"].ready, within_s=60, what="the crash of version 3")
     assert "SIGKILL" in (served.observe(TARGET).versions["3"].error or "")
-    until(lambda: served.observe(TARGET).versions["3"].ready)
+    until(lambda: served.observe(TARGET).versions["3"].ready, within_s=60, what="version 3")
     assert served.observe(TARGET).versions["3"].restarts == 1
     assert predict(served, models)["model_version"] == "3"
     assert "ended by SIGKILL" in supervisor.log.read_text()
@@ -382,7 +371,7 @@ def _answers(serving: Serving, models: Path) -> bool:
 
 def test_only_holders_of_the_token_and_only_below_models(supervisor: Supervisor, served: Serving) -> None:
     state = json.loads((supervisor.folder / "state.json").read_bytes())
-    assert httpx.get(f"{state['control_url']}/targets", trust_env=False).status_code == 401
+    assert httpx.get(f"{state['control_url']}/targets/{TARGET}", trust_env=False).status_code == 401
     assert (supervisor.folder / "token").stat().st_mode & 0o077 == 0
     endpoint = served.observe(TARGET).endpoint_url.partition("/v2/")[0]
     assert httpx.post(f"{endpoint}/v2/repository/models/{TARGET}/unload", trust_env=False).status_code == 404
@@ -404,14 +393,14 @@ def test_a_second_supervisor_is_refused(supervisor: Supervisor, served: Serving)
 def test_a_port_that_is_taken_is_named(tmp_path: Path, environments: Environments) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        command = [*CLI, "serve", "--home", str(make_home(tmp_path / "home", environments)), "--port", port]
+        command = [*CLI, "serve", "--home", str(linked_home(tmp_path / "home", environments)), "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert f"Port {port} on 127.0.0.1 is taken" in done.stderr
 
 
 def test_ctrl_c_while_a_model_loads_leaves_nothing(tmp_path: Path, models: Path, environments: Environments) -> None:
-    supervisor = Supervisor(make_home(tmp_path / "home", environments))
+    supervisor = Supervisor(linked_home(tmp_path / "home", environments))
     try:
         serving = supervisor.wait_until_it_answers()
         failed: list[RuntimeUnavailable] = []
@@ -424,7 +413,7 @@ def test_ctrl_c_while_a_model_loads_leaves_nothing(tmp_path: Path, models: Path,
 
         thread = threading.Thread(target=load)
         thread.start()
-        until(lambda: len(supervisor.children()) == 2)
+        until(lambda: len(supervisor.children()) == 2, within_s=60, what="the model's server")
         children = supervisor.children()
         assert supervisor.end(signal.SIGINT) == 0
         thread.join(10)
@@ -435,7 +424,7 @@ def test_ctrl_c_while_a_model_loads_leaves_nothing(tmp_path: Path, models: Path,
 
 
 def test_killed_it_leaves_nothing_and_serves_on_after(tmp_path: Path, models: Path, environments: Environments) -> None:
-    home = make_home(tmp_path / "home", environments)
+    home = linked_home(tmp_path / "home", environments)
     first = Supervisor(home)
     try:
         serving = first.wait_until_it_answers()
@@ -452,7 +441,7 @@ def test_killed_it_leaves_nothing_and_serves_on_after(tmp_path: Path, models: Pa
     second = Supervisor(home)
     try:
         serving = second.wait_until_it_answers()
-        until(lambda: serving.observe(TARGET).versions["1"].ready)
+        until(lambda: serving.observe(TARGET).versions["1"].ready, within_s=60, what="version 1")
         assert serving.observe(TARGET).endpoint_url == endpoint
         assert predict(serving, models)["model_version"] == "1"
         children = second.children()
@@ -463,3 +452,46 @@ def test_killed_it_leaves_nothing_and_serves_on_after(tmp_path: Path, models: Pa
         second.end(signal.SIGKILL)
     assert psutil.wait_procs(children, timeout=0)[1] == []
     assert json.loads((home / "serving" / "state.json").read_bytes())["processes"] == []
+
+
+def test_a_model_that_could_not_be_had_at_the_start_is_fetched_when_it_is_loaded_again(
+    tmp_path: Path, models: Path, environments: Environments
+) -> None:
+    home = linked_home(tmp_path / "home", environments)
+    model = variant(tmp_path, models, "logistic", lambda folder: None)
+    first = Supervisor(home)
+    try:
+        roll_out(first.wait_until_it_answers(), Alias(), "1", model)
+    finally:
+        first.end()
+    shutil.rmtree(home / "serving" / "models")
+    (tmp_path / "model").rename(tmp_path / "away")
+
+    second = Supervisor(home)
+    try:
+        serving = second.wait_until_it_answers()
+        until(lambda: serving.observe(TARGET).versions["1"].error, within_s=60, what="the error")
+        with pytest.raises(RolloutAborted, match="no model folder at"):
+            serving.load(TARGET, "1", model)
+        (tmp_path / "away").rename(tmp_path / "model")
+        serving.load(TARGET, "1", model)
+        assert predict(serving, models)["model_version"] == "1"
+    finally:
+        second.end()
+
+
+def test_another_program_at_the_supervisors_address_is_named(tmp_path: Path) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "Not Found"}')
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "state.json").write_text(json.dumps({"control_url": url}))
+        (tmp_path / "token").write_text("token")
+        with pytest.raises(RuntimeUnavailable, match=f"{url}, got another program: 404 .*state.json"):
+            LocalServing(folder=tmp_path).observe(TARGET)
+        server.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,12 @@ TEMPLATE = HERE.parents[1] / "dags" / "flight_delay"
 FLIGHTS = {"label": "late", "time_column": "time_hour", "holdout": 0.25}
 
 
-def call(python: Path, script: str, *arguments: str) -> Any:
+def call(python: Path, script: str, *arguments: str, **environment: str) -> Any:
     """The last line that a script prints, as JSON. All it prints is printed, for pytest to show."""
-    done = subprocess.run([python, HERE / script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [python, HERE / script, *arguments],
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     return json.loads(done.stdout.splitlines()[-1])
@@ -86,10 +90,10 @@ class Learning:
         return ArtifactRef(uri=f"{self._outputs(name)}/model", sha256=f"{name:0<64}", size=1, kind="model")
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """What came of each step, by name; see learning_probe.py."""
+        """What came of each step, by name; see learning_probe.py. No machine has a GPU here."""
         specs = self.folder / "specs.json"
         specs.write_text(json.dumps([spec.to_json() for spec in self._specs.values()]))
-        return dict(zip(self._specs, call(self.python, "learning_probe.py", str(specs)), strict=True))
+        return dict(zip(self._specs, call(self.python, "learning_probe.py", str(specs), CUDA_VISIBLE_DEVICES=""), strict=True))
 
     def _outputs(self, name: str) -> str:
         return self.store.run_uri("test", "run", name, -1, 1)

@@ -1,6 +1,6 @@
 """The features step, for real: Spark in its process, small tables, the template's build and builds of users who err.
 
-One Spark start costs seconds: what needs none is tested in test_features_parts.py.
+One Spark start costs seconds: many mistakes in one session are in test_features_errors.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tradewind.contract import ArtifactRef, StepManifest
+from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest
 from tradewind.store import Store
 
 TEMPLATE = Path(__file__).parents[2] / "dags" / "flight_delay"
@@ -49,6 +49,12 @@ def flights(folder: Path, *, shuffled: bool = False) -> Path:
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """In a folder as users have them: Hadoop takes a path as it is, it decodes no %20."""
+    return Store(str(tmp_path / "a user's store"))
+
+
+@pytest.fixture
 def sources(tmp_path: Path, store: Store) -> dict[str, ArtifactRef]:
     hours = [f"{START + timedelta(hours=h):%Y-%m-%dT%H:%M:%SZ}" for h in range(HOURS)]
     weather = "origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour\n"
@@ -65,8 +71,16 @@ def sources(tmp_path: Path, store: Store) -> dict[str, ArtifactRef]:
 
 
 @pytest.fixture
-def features(run_step: RunStep, sources: dict[str, ArtifactRef], tmp_path: Path) -> Callable[..., StepManifest]:
-    """Run the step: with the template's code, or with ``code`` as the whole of a features.py."""
+def features(
+    run_step: RunStep, sources: dict[str, ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., StepManifest]:
+    """Run the step: with the template's code, or with ``code`` as the whole of a features.py; on the machine of somebody who
+    has a Spark of their own."""
+    (tmp_path / "a scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "a scratch"))
+    monkeypatch.setenv("SPARK_HOME", "/nowhere/spark")
+    monkeypatch.setenv("SPARK_CONF_DIR", "/nowhere/conf")
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master spark://nowhere:7077 pyspark-shell")
 
     def run(code: str | None = None, *, inputs: dict[str, ArtifactRef] | None = None, as_of: str | None = None) -> StepManifest:
         folder = TEMPLATE
@@ -78,7 +92,7 @@ def features(run_step: RunStep, sources: dict[str, ArtifactRef], tmp_path: Path)
         inputs = inputs or sources
         return run_step(
             "features", image="data", params=params, inputs=inputs, code=folder, entry_point="features:build", as_of=as_of,
-            resources={"cpu": 2},
+            resources={"cpu": 2.5},
         )  # fmt: skip
 
     return run
@@ -87,7 +101,6 @@ def features(run_step: RunStep, sources: dict[str, ArtifactRef], tmp_path: Path)
 def test_template_builds_features(
     features: Callable[..., StepManifest], store: Store, sources: dict[str, ArtifactRef], tmp_path: Path
 ) -> None:
-    before = {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "java"}
     done = features()
     assert done.error is None and done.status == "success"
     assert done.metrics["rows"] == 180  # the doubled weather hour added none
@@ -104,19 +117,32 @@ def test_template_builds_features(
     assert columns["airline"]["top"] == [{"value": "United Air Lines", "count": 80}]
     assert columns["carrier"]["top"][0] == {"value": "AA", "count": 100}
     assert columns["late"]["mean"] == done.metrics["label_rate"] == pytest.approx(60 / 180)
-    assert {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "java"} <= before
+    assert [p for p in psutil.process_iter() if of_step(p, store)] == [], "the JVM goes with the step"
 
     # The same rows in another order are the same dataset; fewer rows are another; one step's dataset is another's source.
     again = features(inputs={**sources, "flights": store.refer(str(flights(tmp_path, shuffled=True)))})
     assert again.outputs["dataset"].sha256 == done.outputs["dataset"].sha256
-    cut = features(COPYING, inputs={"built": done.outputs["dataset"]}, as_of="2013-01-02T10:00:00Z")
+    cut = features(
+        COPYING, inputs={"built": done.outputs["dataset"], "weather": sources["weather"]}, as_of="2013-01-02T10:00:00Z"
+    )
     assert cut.error is None
     assert cut.metrics["data_end"] == "2013-01-02T09:00:00+00:00"
     assert cut.outputs["dataset"].sha256 != done.outputs["dataset"].sha256
 
 
+def of_step(process: psutil.Process, store: Store) -> bool:
+    """Whether a process, a step's or one that a step started, was told of a spec in this store."""
+    try:
+        return store.root in process.environ().get(SPEC_VARIABLE, "")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
 COPYING = """
 def build(spark, sources, params):
+    for name in sources:
+        later = sources[name].where("time_hour >= '2013-01-02T10:00:00Z'").count()
+        assert later == 0, f"{name}: {later} rows of the future"
     return sources["built"]
 """
 LEAKING = """

@@ -72,6 +72,15 @@ from sklearn.tree import DecisionTreeClassifier
 def train(dataset, params):
     return DecisionTreeClassifier().fit(dataset.train.X[["hour"]], dataset.train.y + 1)
 """
+MLFLOW_GONE = """
+import os
+import mlflow
+
+def train(dataset, params):
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    {}
+"""
 NUMBERS_ONLY = {"exclude": ["carrier", "engine"]}
 SMALL = {"params": {"trees": 30, "max_depth": 3}}
 BY_CONTENT = {"time_column": None, "holdout": 0.25}
@@ -115,6 +124,9 @@ def came(learning: Learning) -> dict[str, Any]:
     learning.train("no_probabilities", returning("LinearSVC()", "from sklearn.svm import LinearSVC"), "flights", FLIGHTS)
     learning.train("other_classes", OTHER_CLASSES, "flights", FLIGHTS)
     learning.train("raises", returning("{}['trees']"), "flights", FLIGHTS)
+    learning.train("odd_param", never, "flights", {**FLIGHTS, "params": {"../trees": 1}})
+    learning.train("raises_without_mlflow", MLFLOW_GONE.format("return {}['trees']"), "flights", FLIGHTS)
+    learning.train("logs_without_mlflow", MLFLOW_GONE.format("mlflow.log_metric('x', 1)"), "flights", FLIGHTS)
     learning.train("needs_gpu", never, "flights", {**FLIGHTS, "params": {"require_gpu": True}})
     learning.train("wants_gpu", OWN, "flights", FLIGHTS, resources={"cpu": 1, "device": "gpu"})
     learning.train("no_mlflow", never, "flights", FLIGHTS, tracking_uri="http://127.0.0.1:9")
@@ -126,7 +138,7 @@ def came(learning: Learning) -> dict[str, Any]:
 def test_the_template(learning: Learning, came: dict[str, Any], run_step: RunStep) -> None:
     done = run_step(
         "train", image="train", code=TEMPLATE, entry_point="train:train", inputs={"dataset": learning.table("flights")},
-        params={**FLIGHTS, **SMALL, "experiment": "flights", "tags": {"team": "delays"}},
+        params={**FLIGHTS, **SMALL, "experiment": "flights"},
         tracking_uri=learning.tracking_uri, resources={"cpu": 2, "device": "cpu"}, fingerprint="f" * 64,
     )  # fmt: skip
     assert done.status == "success", done.error
@@ -156,7 +168,8 @@ def test_the_template(learning: Learning, came: dict[str, Any], run_step: RunSte
     assert run["curves"]["validation_0.auc"] == run["curves"]["validation_0.logloss"] == 30
     assert run["files"] == ["environment.txt", "feature_importance.json", "feature_importance.png"]
     expected = {
-        "team": "delays",
+        "tradewind.dag_id": "test",
+        "tradewind.task_id": "train",
         "tradewind.run_id": "run",
         "tradewind.data": "flights" + "0" * 57,
         "tradewind.fingerprint": "f" * 64,
@@ -228,6 +241,8 @@ def test_what_the_user_logs_is_in_the_run(learning: Learning, came: dict[str, An
         ("no_probabilities", "SpecError", ["LinearSVC", "predict_proba"]),
         ("other_classes", "SpecError", ["[1, 2]", "expected 0 to 1"]),
         ("raises", "KeyError", ["trees"]),
+        ("raises_without_mlflow", "KeyError", ["trees"]),
+        ("logs_without_mlflow", "RuntimeUnavailable", ["MLflow at sqlite:", "does not answer"]),
     ],
 )
 def test_mistakes_are_named(name: str, kind: str, words: list[str], came: dict[str, Any]) -> None:
@@ -252,6 +267,12 @@ def test_a_failed_training_is_a_failed_run(learning: Learning, came: dict[str, A
     found = call(learning.python, "mlflow_probe.py", learning.tracking_uri, "last", "raises")
     assert found["status"] == "FAILED"
     assert found["tags"]["tradewind.error"] == "KeyError: 'trees'"
+
+
+def test_a_run_that_could_not_begin_does_not_run_for_ever(learning: Learning, came: dict[str, Any]) -> None:
+    assert came["odd_param"]["type"] == "SpecError"
+    found = call(learning.python, "mlflow_probe.py", learning.tracking_uri, "last", "odd_param")
+    assert found["status"] == "FAILED"
 
 
 def test_the_run_of_a_killed_try_does_not_run_for_ever(learning: Learning, came: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -58,6 +59,13 @@ UNREADABLE: dict[str, tuple[bytes, list[str]]] = {
     "picture.csv": (b"\x89PNG\r\n\x1a\n" + bytes(64), ["PNG image"]),
     "page.csv": (b"<!DOCTYPE html><html><body>Not found</body></html>", ["HTML", "Not found"]),
     "object.csv": (b'{"id": 1}', ["JSON"]),
+    "objects.csv": (b'{"id": 1, "x": 2}\n{"id": 2, "x": 3}\n', ["JSON"]),
+    "pretty.csv": (b'[\n {"id": 1, "x": 2},\n {"id": 2,\n  "x": 3}\n]\n', ["JSON"]),
+    "cut_object.csv": (b'{"rows": [\n {"id": 1, "x": 2},\n {"id": 2', ["JSON"]),
+    "columns.orc": (b"ORC" + bytes(range(16)), ["ORC file"]),
+    "moving.gif": (b"GIF89a" + bytes(16), ["GIF image"]),
+    "packed.csv.bz2": (bz2.compress(LONG.encode()), ["bzip2 archive"]),
+    "flights.db": (b"SQLite format 3\0" + bytes(16), ["SQLite database"]),
     "paper.pdf": (b"%PDF-1.7\n", ["PDF"]),
     "cut.csv.gz": (gzip.compress(LONG.encode())[:-20], ["whole gzip file"]),
     "cut.csv.zip": (zipped(a=LONG)[:-40], ["whole zip file"]),
@@ -106,8 +114,22 @@ def test_a_file_is_what_its_first_bytes_say(ask: Ask, tmp_path: Path) -> None:
     assert odd == {"rows": 1, "columns": ["a, or b", "<script>"], "first": ["1\n2", 'caf\u00e9 "x"']}
 
 
+@pytest.mark.parametrize(
+    "header", ["ORCID", "GIF89a_size", "BZh level", "SQLite format 3", "%PDF share", "[id]", "{id}", "[1]", "Obj"]
+)
+def test_a_header_may_begin_like_another_format(ask: Ask, tmp_path: Path, header: str) -> None:
+    (tmp_path / "good.csv").write_text(f"{header},x\n7,8\n")
+    assert ask(["read", str(tmp_path / "good.csv")]) == [{"rows": 1, "columns": [header, "x"], "first": ["7", "8"]}]
+
+
+def test_cells_stay_as_written_below_an_empty_first_line(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "blank.csv").write_text("\n\r\nid,when\n007,2013-01-01\n")
+    [answer] = ask(["read", str(tmp_path / "blank.csv")])
+    assert answer == {"rows": 1, "columns": ["id", "when"], "first": ["007", "2013-01-01"]}
+
+
 def test_cells_are_cast_and_the_bad_ones_are_known(ask: Ask) -> None:
-    ints, floats, huge, bools, dates, iso, code, whole, real, text = ask(
+    ints, floats, huge, bools, dates, iso, code, whole, real, text, long, beside, endless, exact = ask(
         ["cast", ["1", None, " 2 ", "3.0", "abc", "4.5", "inf", "12,5"], "int"],
         ["cast", ["1", None, " 2.5", "x", "inf", "1e3"], "float"],
         ["cast", ["9007199254740993", "99999999999999999999", "x"], "int"],
@@ -118,6 +140,10 @@ def test_cells_are_cast_and_the_bad_ones_are_known(ask: Ask) -> None:
         ["infer", ["7", None]],
         ["infer", ["7", "1.5"]],
         ["infer", ["7", "x"]],
+        ["infer", ["12345678901234567890", "12345678901234567891"]],
+        ["infer", ["9007199254740993", "1.5", None]],
+        ["infer", ["9" * 400]],
+        ["infer", ["10000000000000000000", "1.5"]],
     )
     assert ints["bad"] == [4, 5, 6, 7]
     assert ints["values"][:4] == ["1", "None", "2", "3"]
@@ -129,6 +155,7 @@ def test_cells_are_cast_and_the_bad_ones_are_known(ask: Ask) -> None:
     assert (dates["bad"], dates["values"][0]) == ([1, 2], "2013-01-31 00:00:00+00:00")
     assert (iso["bad"], iso["values"][0]) == ([2], "2013-01-31 08:00:00+00:00")
     assert (code, whole, real, text) == ("string", "int64", "double", "string")
+    assert (long, beside, endless, exact) == ("string", "string", "string", "double")
 
 
 def test_an_expectations_file_that_cannot_be_used_is_named(ask: Ask, tmp_path: Path) -> None:

@@ -13,16 +13,17 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from live import gone
 
 from tradewind.cli import embedded
-from tradewind.cli.services import answers
+from tradewind.cli.services import answers, running
 
 COMMAND = """
 import sys, time
 from pathlib import Path
 from tradewind.cli.services import Service, running
 with running(Path(sys.argv[1])) as services:
-    services.start(Service(name="one", command=["sleep", "600"], ready=lambda: True))
+    services.start(Service(name="one", command=["sleep", "600"], environment={"OWN": "1"}, ready=lambda: True))
     print(services._running[0][1].pid, flush=True)
     time.sleep(600)
 """
@@ -38,6 +39,40 @@ def test_a_signal_ends_the_services_too(tmp_path: Path, number: signal.Signals) 
         assert process.wait(30) != 0
     assert not psutil.pid_exists(service)
     assert not (tmp_path / "processes.json").exists()
+
+
+def test_what_configures_another_airflow_is_not_handed_on(tmp_path: Path) -> None:
+    """A user's own store and database stay theirs: the demo would write to them."""
+    others = {"AIRFLOW__TRADEWIND__STORE_URI": "s3://prod", "_AIRFLOW_PROCESS_CONTEXT": "server", "KEPT": "1"}
+    command = [sys.executable, "-c", COMMAND, str(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, **others}, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        told = psutil.Process(int(process.stdout.readline())).environ()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert {"OWN", "KEPT"} <= told.keys()
+    assert [name for name in told if "AIRFLOW" in name] == []
+
+
+def test_a_killed_ones_services_are_ended_by_the_next(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COMMAND, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        left = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    assert left.is_running()
+    with running(tmp_path):
+        gone([left], within_s=10)
+
+
+@pytest.mark.parametrize("text", ["", '{"processes": [[1,', "[]", '{"processes": [7]}', '[{"pid": 1, "started": 2.0}]'])
+def test_a_list_of_processes_that_cannot_be_read_stops_nothing(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "processes.json").write_text(text)
+    with running(tmp_path):
+        assert not (tmp_path / "processes.json").exists()
+    assert "processes.json cannot be read" in caplog.text
 
 
 def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

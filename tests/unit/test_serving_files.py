@@ -162,4 +162,4 @@ def test_a_lock_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(RuntimeUnavailable), owned(tmp_path / "lock", holder="2", timeout_s=0.3, what="m"):
             pass
-        assert 0.3 <= time.monotonic() - started < 1
+        assert 0.3 <= time.monotonic() - started < 10

@@ -18,7 +18,7 @@ from tradewind.contract import SPEC_VARIABLE, StepError, StepManifest, StepSpec
 from tradewind.errors import TradewindError
 from tradewind.store import Store, temporary_folder
 from tradewind_steps.process import UsageMeter, end_with_parent
-from tradewind_steps.step import Step
+from tradewind_steps.step import Step, may_pass
 
 log = logging.getLogger("tradewind")
 
@@ -56,7 +56,7 @@ def _run(spec: StepSpec, scratch: Path, started_at: str, meter: UsageMeter) -> S
                 type=type(error).__name__,
                 message=str(error),
                 stack=traceback.format_exc(),
-                retryable=error.retryable if isinstance(error, TradewindError) else True,
+                retryable=error.retryable if isinstance(error, TradewindError) else may_pass(error),
             ),
         )
     return StepManifest(

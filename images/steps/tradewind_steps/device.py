@@ -18,10 +18,9 @@ def choose(resources: dict[str, Any], *, require_gpu: bool = False) -> str:
     Raises:
         RuntimeUnavailable: a GPU is required and there is none.
     """
-    required = require_gpu or bool(resources.get("require_gpu"))
-    wanted = required or resources.get("device") == "gpu"
+    wanted = require_gpu or resources.get("device") == "gpu"
     gpus = count_gpus() if wanted else 0
-    if required and not gpus:
+    if require_gpu and not gpus:
         raise RuntimeUnavailable("require_gpu is set and there is no GPU here: CUDA's driver is missing or sees no device")
     if wanted and not gpus:
         log.warning("The profile asks for a GPU and there is none here: training on the CPU")

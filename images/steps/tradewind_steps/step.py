@@ -105,6 +105,12 @@ class Step:
         return load_function(self.spec.entry_point)
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether what user code raised is worth another try: only where something outside the code may be the cause, a disk or a
+    network. A ``KeyError`` after hours of training would come again after as many."""
+    return isinstance(error, OSError)
+
+
 def load_function(entry_point: str) -> Callable[..., Any]:
     """Import ``module:function`` from ``sys.path``."""
     module_name, _, function_name = entry_point.partition(":")

@@ -57,22 +57,32 @@ class Run:
 
     def __enter__(self) -> Self:
         spec = self._spec
-        with _explained(self._uri):
+        with explained(self._uri):
             self.experiment_id = self._experiment(str(spec.params.get("experiment") or spec.dag_id))
             if spec.try_number > 1:
                 self._end_earlier_tries()
             run = self._client.create_run(self.experiment_id, tags=self._tags, run_name=spec.run_id)
             self.run_id = run.info.run_id
-            self._client.log_batch(self.run_id, params=_entities("Param", self._params))
-            self._mlflow.start_run(run_id=self.run_id, log_system_metrics=False)
+            try:
+                self._client.log_batch(self.run_id, params=_entities("Param", self._params))
+                self._mlflow.start_run(run_id=self.run_id, log_system_metrics=False)
+            except Exception:
+                with contextlib.suppress(Exception):  # nobody else would end it
+                    self._client.set_terminated(self.run_id, "FAILED")
+                raise
         log.info("MLflow run %s in experiment %s", self.run_id, self.experiment_id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
-        if error is not None:
-            with contextlib.suppress(Exception):  # the user's error is the news, whatever MLflow says now
-                self._client.set_tag(self.run_id, "tradewind.error", f"{type(error).__name__}: {error}"[:5000])
-        self._mlflow.end_run("FINISHED" if error is None else "FAILED")
+        if error is None:
+            with explained(self._uri):
+                self._mlflow.end_run("FINISHED")
+            return
+        # The user's error is the news, whatever MLflow says now.
+        with contextlib.suppress(Exception):
+            self._client.set_tag(self.run_id, "tradewind.error", f"{type(error).__name__}: {error}"[:5000])
+        with contextlib.suppress(Exception):
+            self._mlflow.end_run("FAILED")
 
     def log_figures(self, metrics: Metrics, curves: Mapping[str, list[float]], model_id: str) -> None:
         """Metrics, those without value left out, and learning curves, by step."""
@@ -85,13 +95,13 @@ class Run:
             every = -(-len(values) // _CURVE_POINTS)
             steps = sorted({*range(0, len(values), every), len(values) - 1})
             found += [Metric(_key(name), values[step], now, step) for step in steps]
-        with _explained(self._uri):
+        with explained(self._uri):
             for start in range(0, len(found), _BATCH):
                 self._client.log_batch(self.run_id, metrics=found[start : start + _BATCH])
 
     def new_model(self) -> str:
         """Begin a logged model, an MLflow 3 entity beside the run; returns its id."""
-        with _explained(self._uri):
+        with explained(self._uri):
             model = self._client.create_logged_model(
                 self.experiment_id, name="model", source_run_id=self.run_id, params=self._params, tags=self._tags
             )
@@ -101,13 +111,13 @@ class Run:
         """Upload a model folder as that logged model and make it an output of the run."""
         from mlflow.entities import LoggedModelOutput
 
-        with _explained(self._uri):
+        with explained(self._uri):
             self._client.log_model_artifacts(model_id, str(folder))
             self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
             self._client.finalize_logged_model(model_id, "READY")
 
     def log_files(self, folder: Path) -> None:
-        with _explained(self._uri):
+        with explained(self._uri):
             self._client.log_artifacts(self.run_id, str(folder))
 
     def _experiment(self, name: str) -> str:
@@ -138,7 +148,7 @@ class Run:
 
 def tags_of(spec: StepSpec) -> dict[str, str]:
     """Where a run comes from: what Airflow calls it, and the hashes of code and data."""
-    own = {
+    return {
         "tradewind.dag_id": spec.dag_id,
         "tradewind.run_id": spec.run_id,
         "tradewind.task_id": spec.task_id,
@@ -149,11 +159,11 @@ def tags_of(spec: StepSpec) -> dict[str, str]:
         "tradewind.data": spec.inputs["dataset"].sha256,
         "tradewind.fingerprint": spec.fingerprint or "",
     }
-    return {**own, **{name: str(value) for name, value in dict(spec.params.get("tags") or {}).items()}}
 
 
 @contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
+    """Turn what MLflow's client raises into an error of ours: whether it is worth a retry is in the type."""
     from mlflow.exceptions import MlflowException
 
     try:

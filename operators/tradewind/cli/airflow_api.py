@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.settings import on_this_machine
 
 _ATTEMPTS = 3
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
@@ -35,11 +36,14 @@ class AirflowApi:
     """
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30)
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=not on_this_machine(url))
         self._client.headers["Authorization"] = f"Bearer {self._call('GET', '/auth/token')['access_token']}"
 
-    def wait_for_dag(self, dag_id: str, *, timeout_s: float) -> None:
-        """Until the Dag is known.
+    def wait_for_dag(self, dag_id: str, *, since: datetime, timeout_s: float) -> None:
+        """Until the Dag's file has been read.
+
+        Args:
+            since: what Airflow knows from before, of an earlier start on the same folder, says nothing of the file as it is now.
 
         Raises:
             SpecError: its file has an import error; with the trace.
@@ -48,10 +52,10 @@ class AirflowApi:
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             found = self._call("GET", f"/api/v2/dags/{dag_id}", missing=True)
-            if found and found.get("last_parsed_time"):
+            if (read := found.get("last_parsed_time")) and _time(read) >= since:
                 return
             for error in self._call("GET", "/api/v2/importErrors")["import_errors"]:
-                if f"{dag_id}/" in error["filename"]:
+                if f"{dag_id}/" in error["filename"] and _time(error["timestamp"]) >= since:
                     raise SpecError(f"{error['filename']} cannot be loaded:\n{error['stack_trace']}")
             time.sleep(0.2)
         raise RuntimeUnavailable(f"Airflow does not know the Dag {dag_id!r} after {timeout_s:.0f} s")

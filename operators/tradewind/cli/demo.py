@@ -53,7 +53,7 @@ def demo(
             _start(services, home, dags, addresses)
             console.print(f"Watch it in Airflow, {addresses.airflow}, and MLflow, {addresses.mlflow}", highlight=False)
             api = AirflowApi(addresses.airflow)
-            api.wait_for_dag(dag, timeout_s=90)
+            api.wait_for_dag(dag, since=now, timeout_s=90)
             for run_id in api.abandon(dag, before=now):
                 console.print(f"The run {run_id} was cut off when its environment ended; it is marked failed", highlight=False)
             figures = _run(api, services, dag, params)
@@ -122,7 +122,10 @@ def _run(api: AirflowApi, services: Services, dag: str, params: dict[str, Any]) 
                 break
             time.sleep(_POLL)
     if state == "failed":
-        failed = next(task for task in tasks if task.state == "failed")
+        failed = next((task for task in tasks if task.state == "failed"), None)
+        if failed is None:
+            states = ", ".join(f"{task.task_id} {task.state}" for task in tasks) or "it has none"
+            raise StepFailed(f"The run {run_id} failed, and none of its tasks did: {states}. Somebody marked it, or it timed out")
         raise StepFailed(
             f"The task {failed.task_id} failed:\n" + "\n".join(api.log(dag, run_id, failed.task_id, failed.try_number)[-25:])
         )
@@ -171,14 +174,20 @@ def gate_metric(gate: dict[str, Any]) -> str:
     return parse_rules([gate["rules"][0]["rule"]])[0].metric
 
 
+def _holding(figures: dict[str, Any], key: str) -> dict[str, Any]:
+    """The figures of the first task whose result has the key, whatever a copy calls the task; empty where none has it."""
+    return next((figures[name] for name in figures["tasks"] if key in figures.get(name, {})), {})
+
+
 def _rolled_out(figures: dict[str, Any]) -> dict[str, Any]:
-    rollout = figures["tasks"].get("rollout", {"state": "not in this Dag"})
-    if rollout["state"] != "success":
+    rollout = _holding(figures, "endpoint_url")
+    if not rollout:
+        states = ", ".join(f"{name} {task['state']}" for name, task in figures["tasks"].items())
         raise RolloutAborted(
-            f"Nothing new serves, so no prediction is made: the task rollout is {rollout['state']}. Its log says why, "
-            f"in the logs below {figures['home']}/airflow"
+            f"Nothing new serves, so no prediction is made: expected a task whose result has an endpoint_url, got {states}. "
+            f"Their logs say why, below {figures['home']}/airflow"
         )
-    return dict(figures["rollout"])
+    return rollout
 
 
 def _predict(rollout: dict[str, Any]) -> dict[str, Any]:
@@ -200,31 +209,28 @@ def _predict(rollout: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
-    validate, features, gate, rollout = (figures[name] for name in ("validate", "features", "evaluate", "rollout"))
-    metric = gate_metric(gate)
-    champion = (
-        f"{gate['champion'][metric]:.4f} (version {gate['champion_version']})"
-        if gate.get("champion")
-        else "none that it was compared with"
-    )
-    lines = {
-        "Data": f"{validate['rows_checked']:,} rows checked, {validate['rows_quarantined']:,} quarantined",
-        "Features": f"{features['rows']:,} rows, {features['columns']} columns",
-        "Challenger": f"{metric} {gate['challenger'][metric]:.4f}",
-        "Champion": champion,
+    validate, features, gate = (_holding(figures, key) for key in ("rows_quarantined", "columns", "challenger"))
+    rollout, outputs = _rolled_out(figures), figures["prediction"]["outputs"]
+    lines = {"Data": key_figure(validate), "Features": key_figure(features)}
+    if gate:
+        metric, champion = gate_metric(gate), gate.get("champion")
+        lines["Challenger"] = f"{metric} {gate['challenger'][metric]:.4f}"
+        lines["Champion"] = (
+            f"{champion[metric]:.4f} (version {gate['champion_version']})" if champion else "none that it was compared with"
+        )
+    lines |= {
         "Model": f"{rollout['name']} version {rollout['version']}, alias champion",
         "Endpoint": figures["endpoint"],
-        "Prediction": ", ".join(f"{number:.4f}" for number in figures["prediction"]["outputs"])
-        + " (probability of each class, in order)"
-        if len(figures["prediction"]["outputs"]) > 1
-        else str(figures["prediction"]["outputs"]),
+        "Prediction": ", ".join(f"{number:.4f}" for number in outputs) + " (probability of each class, in order)"
+        if len(outputs) > 1
+        else str(outputs),
         "Airflow": addresses.airflow,
         "MLflow": addresses.mlflow,
         "Run": f"{figures['run']['seconds']:.1f} s; all in all {figures['seconds']:.0f} s",
     }
     console.print()
     table = Table.grid(padding=(0, 2))
-    for name, text in lines.items():
+    for name, text in ((name, text) for name, text in lines.items() if text):
         table.add_row(f"[bold]{name}[/]", text)
     console.print(table, highlight=False)
     # Not through rich's wrapping: the line is there to be copied.

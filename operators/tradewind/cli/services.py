@@ -1,7 +1,8 @@
 """The services of the embedded environment, as processes of this machine: started together, ended together.
 
-Each is the leader of its own process group and logs to a file. Which groups there are is on disk before they can do
-anything, so that the next start ends what a killed one left behind.
+Each is the leader of its own process group and logs to a file. Which groups there are is on disk as soon as each has been
+started, so that the next start ends what a killed one left behind. (Killed between the two, a moment's work, it leaves a
+service that nobody knows of: its port is taken then, and the next start says so or chooses another.)
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -22,7 +24,10 @@ import httpx
 import psutil
 
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.serving.local.files import write_json
+from tradewind.serving.local.process import end_left_over, started_at
 
+log = logging.getLogger("tradewind")
 _POLL = 0.1  # seconds
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -64,15 +69,14 @@ class Services:
         with self.log(service).open("wb") as log, _undisturbed():
             process = subprocess.Popen(
                 service.command,
-                env={**os.environ, **service.environment},
+                env={**_inherited(), **service.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
             self._running.append((service, process))
-            groups = [{"pid": p.pid, "started": psutil.Process(p.pid).create_time()} for _, p in self._running]
-            self._list.write_text(json.dumps(groups))
+            write_json(self._list, {"processes": [(p.pid, started_at(p.pid)) for _, p in self._running]})
 
     def log(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
@@ -120,15 +124,21 @@ class Services:
         """End what an earlier start left running because it was itself killed."""
         if not self._list.exists():
             return
-        for group in json.loads(self._list.read_text()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if psutil.Process(group["pid"]).create_time() == group["started"]:
-                    _end_group(group["pid"], 0)
+        try:
+            for pid, started in json.loads(self._list.read_bytes())["processes"]:
+                end_left_over(pid, started)
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s cannot be read: what an earlier start left running, if anything, is not ended", self._list)
         self._list.unlink()
 
     def _tail(self, service: Service) -> str:
         lines = self.log(service).read_text(errors="replace").splitlines()[-15:]
         return f"; the end of {self.log(service)}:\n" + "\n".join(lines)
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment without what configures another Airflow: its store or database must not become ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
 
 
 def _end_group(group: int, grace: float) -> None:

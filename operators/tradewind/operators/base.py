@@ -67,6 +67,7 @@ class StepOperator(TradewindOperator):
     STEP: ClassVar[str]
     IMAGE: ClassVar[str]
     DEFAULT_PROFILE: ClassVar[str] = "cpu-small"
+    time_column: str | None = None  # of the operators that are told one
     template_fields: Sequence[str] = ("profile",)
 
     def __init__(
@@ -93,10 +94,6 @@ class StepOperator(TradewindOperator):
         """The named arguments that determine the result; plain JSON."""
         raise NotImplementedError
 
-    def step_notes(self, context: Context, inputs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
-        """Further params that do not determine the result and so do not count for reuse."""
-        return {}
-
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
         """The inputs as references with content hashes."""
         return {name: _resolve(store, settings, name, value) for name, value in self.step_inputs().items()}
@@ -110,8 +107,9 @@ class StepOperator(TradewindOperator):
         return None
 
     def step_as_of(self, context: Context) -> str | None:
-        """The instant at and after which rows do not exist for this run."""
-        return None
+        """The instant at and after which rows do not exist for this run: whoever reads data with a time must not see its
+        future, or a backfill is not what would have happened."""
+        return as_of(context) if self.time_column else None
 
     def still_valid(self, manifest: StepManifest) -> bool:
         """Whether a cached result may be used: what it refers to outside the store is there."""
@@ -197,7 +195,7 @@ class StepOperator(TradewindOperator):
             task_id=ti.task_id,
             map_index=map_index,
             try_number=ti.try_number,
-            params={**params, **self.step_notes(context, inputs)},
+            params=params,
             inputs=inputs,
             code=None,
             entry_point=self.entry_point,
@@ -230,6 +228,30 @@ class StepOperator(TradewindOperator):
         if self.entry_point or self.step_files():
             spec = dataclasses.replace(spec, code=bundle(self.folder, store))
         return store.put_spec(spec), spec
+
+
+def as_of(context: Context) -> str | None:
+    """The instant whose past this run sees: ISO 8601 with an offset; None for all there is.
+
+    Raises:
+        SpecError: ``params.as_of`` is no date or time.
+    """
+    from datetime import UTC, datetime
+
+    run = context["dag_run"]
+    if run.run_type in ("scheduled", "backfill") and run.data_interval_end is not None:
+        moment: datetime = run.data_interval_end
+        return moment.astimezone(UTC).isoformat()
+    asked = context["params"].get("as_of")
+    if not asked:
+        return None
+    try:
+        found = datetime.fromisoformat(str(asked))
+    except ValueError as error:
+        raise SpecError(
+            f"params.as_of: expected a date or time such as 2013-07-01 or 2013-07-01T12:00:00+00:00, got {asked!r}"
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:

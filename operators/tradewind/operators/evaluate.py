@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tradewind.errors import GateFailed, SpecError
-from tradewind.operators.base import Input, StepOperator, number
+from tradewind.operators.base import Input, StepOperator, as_of, number
 from tradewind.operators.links import ReportLink
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class EvaluateModelOperator(StepOperator):
             there is none.
         slices: columns whose every value is measured apart.
         min_rows: holdout rows below which the verdict is INCONCLUSIVE.
+        min_slice_rows: rows of a slice below which a rule about slices does not judge it.
         model_name: the registered model whose champion it is; by default the Dag's id.
     """
 
@@ -43,6 +44,7 @@ class EvaluateModelOperator(StepOperator):
         "rules",
         "slices",
         "min_rows",
+        "min_slice_rows",
         "model_name",
     )
     operator_extra_links = (ReportLink(),)
@@ -55,6 +57,7 @@ class EvaluateModelOperator(StepOperator):
         rules: Sequence[str] | str,
         slices: Sequence[str] | str = (),
         min_rows: int | str = 1000,
+        min_slice_rows: int | str = 200,
         model_name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +67,7 @@ class EvaluateModelOperator(StepOperator):
         self.rules = rules
         self.slices = slices
         self.min_rows = min_rows
+        self.min_slice_rows = min_slice_rows
         self.model_name = model_name
         self._champion: ModelVersion | None = None
         if isinstance(rules, (list, tuple)):
@@ -71,6 +75,9 @@ class EvaluateModelOperator(StepOperator):
 
     def step_inputs(self) -> dict[str, Input]:
         return {"model": self.model, "dataset": self.dataset}
+
+    def step_as_of(self, context: Context) -> str | None:
+        return as_of(context)  # the model says by which column: the holdout ends where the training's rows did
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
         from tradewind.registry import CHAMPION, Registry, model_of
@@ -90,6 +97,7 @@ class EvaluateModelOperator(StepOperator):
             "rules": _checked(_list("rules", self.rules)),
             "slices": _list("slices", self.slices),
             "min_rows": int(number("min_rows", self.min_rows, 1, 1e12)),
+            "min_slice_rows": int(number("min_slice_rows", self.min_slice_rows, 1, 1e12)),
             # Not only the champion's content: the rollout asks for this version by name, and another registered model may
             # have the same model under another one.
             "champion_version": self._champion.version if self._champion else None,

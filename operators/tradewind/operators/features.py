@@ -20,7 +20,8 @@ class SparkFeaturesOperator(StepOperator):
         sources: by name, what ``build`` gets as Spark DataFrames: URIs of CSV or Parquet, or other tasks' outputs.
         build_params: what ``build`` gets as ``params``; plain JSON.
         label_column: the column to predict, for the leakage check.
-        time_column: the column that says when a row came to be.
+        time_column: the column that says when a row came to be. A scheduled run sees, of each source that has it and of what
+            ``build`` makes, the rows before its data interval's end; a manual one all, or those before ``params.as_of``.
         schemas: by source, columns and types as DDL (``tailnum STRING, seats INT``), where the type is not to be the data's.
         known_after: columns of the sources that are known only after the event; in the result they are an error.
     """

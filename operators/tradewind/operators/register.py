@@ -52,6 +52,12 @@ class RegisterModelOperator(TradewindOperator):
             raise GateFailed(f"The gate's verdict on this model is {gate.metrics['verdict']}: it cannot be registered")
         if "model" not in model.outputs:
             raise SpecError(f"model: expected a train task's output, got one with {', '.join(model.outputs) or 'nothing'}")
+        judged = gate.metrics.get("model_sha256")
+        if judged != model.outputs["model"].sha256:
+            raise SpecError(
+                f"gate: expected the evaluate task's output for this model, sha256 {model.outputs['model'].sha256}, got one for "
+                f"the model {judged}: give the evaluate task and this one the same `model`"
+            )
         ref, run_id = model.outputs["model"], str(model.metrics["mlflow_run_id"])
         tags = {
             **model_tags(ref),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tradewind.errors import SpecError
 from tradewind.operators.base import Input, StepOperator, number
 from tradewind.operators.links import RunLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tradewind.contract import ArtifactRef, StepManifest
+    from tradewind.contract import StepManifest
+
+TASKS = ("binary", "multiclass", "regression")
 
 
 class TrainModelOperator(StepOperator):
@@ -23,18 +26,21 @@ class TrainModelOperator(StepOperator):
         train: entry point ``module:function`` in the pipeline's folder.
         dataset: a table with one row per example.
         label_column: the column to predict.
-        time_column: split by time, the last rows being the holdout; without it by a hash of each row's content.
+        time_column: split by time, the last rows being the holdout; without it by a hash of each row's content. A scheduled
+            run sees the rows before its data interval's end, a manual one all, or those before ``params.as_of``.
         holdout: the share of rows, between 0 and 1, that the model does not see.
         exclude: columns that are no features.
+        task: ``binary``, ``multiclass`` or ``regression``; by default what the label's values ask for: two distinct ones,
+            text or few whole numbers, other numbers.
         train_params: what ``train`` gets as ``params``, ``device`` added (``cpu`` or ``cuda``); plain JSON. Templated
             numbers stay numbers only in a Dag with ``render_template_as_native_obj=True``.
-        experiment: MLflow's; by default the Dag's id.
+        experiment: MLflow's; by default the Dag's id. It counts for reuse: another pipeline's run is none of this one's.
     """
 
     STEP = "train"
     IMAGE = "train"
     template_fields: Sequence[str] = (
-        *StepOperator.template_fields, "dataset", "label_column", "time_column", "holdout", "train_params", "experiment",
+        *StepOperator.template_fields, "dataset", "label_column", "time_column", "holdout", "train_params", "task", "experiment",
     )  # fmt: skip
     operator_extra_links = (RunLink(),)
 
@@ -47,6 +53,7 @@ class TrainModelOperator(StepOperator):
         time_column: str | None = None,
         holdout: float | str = 0.2,
         exclude: Sequence[str] = (),
+        task: str | None = None,
         train_params: Mapping[str, Any] | None = None,
         experiment: str | None = None,
         **kwargs: Any,
@@ -58,6 +65,9 @@ class TrainModelOperator(StepOperator):
         self.time_column = time_column
         self.holdout = holdout
         self.exclude = list(exclude)
+        self.task = task
+        if isinstance(task, str) and "{{" not in task:
+            _checked(task)
         self.train_params = train_params or {}
         self.experiment = experiment
 
@@ -75,18 +85,8 @@ class TrainModelOperator(StepOperator):
             "time_column": self.time_column or None,
             "holdout": number("holdout", self.holdout, 0.01, 0.9),
             "exclude": self.exclude,
-        }
-
-    def step_notes(self, context: Context, inputs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
-        ti = context["ti"]
-        return {
-            "experiment": self.experiment or ti.dag_id,
-            "tags": {
-                "tradewind.dag_id": ti.dag_id,
-                "tradewind.run_id": ti.run_id,
-                "tradewind.task_id": ti.task_id,
-                "tradewind.data": inputs["dataset"].sha256,
-            },
+            "task": _checked(self.task) if self.task else None,
+            "experiment": self.experiment or self.dag_id,
         }
 
     def finish(self, context: Context, manifest: StepManifest) -> None:
@@ -101,5 +101,14 @@ class TrainModelOperator(StepOperator):
         from tradewind.registry import Registry
         from tradewind.settings import Settings
 
-        with Registry.of(Settings.load()) as registry:
+        settings = Settings.load()
+        if settings.profile(self.profile).device == "gpu" and manifest.metrics["device"] != "cuda":
+            return False  # there was none: whoever has one now gets what it learns
+        with Registry.of(settings) as registry:
             return registry.run_exists(str(manifest.metrics["mlflow_run_id"]))
+
+
+def _checked(task: str) -> str:
+    if task not in TASKS:
+        raise SpecError(f"task: expected {', '.join(TASKS)} or None, got {task!r}")
+    return task

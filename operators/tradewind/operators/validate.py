@@ -22,7 +22,7 @@ class ValidateDataOperator(StepOperator):
     not, each with rule and reason) and ``report`` (HTML).
 
     Args:
-        data: the table: the URI of a CSV or Parquet file or folder, or another task's output.
+        data: the table: the URI of a CSV file or of a Parquet file or folder, or another task's output.
         expectations: a file of the pipeline's folder: a Great Expectations suite as JSON.
         tolerance: the largest share of rows, from 0 to 1, that may go to quarantine; above it the task fails.
         time_column: the column that says when a row came to be. A scheduled run sees the rows before its data interval's
@@ -70,35 +70,6 @@ class ValidateDataOperator(StepOperator):
     def step_files(self) -> Sequence[str]:
         return (*self.files, self.expectations)
 
-    def step_as_of(self, context: Context) -> str | None:
-        return as_of(context) if self.time_column else None
-
     def finish(self, context: Context, manifest: StepManifest) -> None:
         if manifest.metrics["verdict"] != "PASSED":
             raise ValidationFailed("; ".join(manifest.metrics["reasons"]))
-
-
-def as_of(context: Context) -> str | None:
-    """The instant whose past this run sees: ISO 8601 with an offset; None for all there is.
-
-    Raises:
-        SpecError: ``params.as_of`` is no date or time.
-    """
-    from datetime import UTC, datetime
-
-    from tradewind.errors import SpecError
-
-    run = context["dag_run"]
-    if run.run_type in ("scheduled", "backfill") and run.data_interval_end is not None:
-        moment: datetime = run.data_interval_end
-        return moment.astimezone(UTC).isoformat()
-    asked = context["params"].get("as_of")
-    if not asked:
-        return None
-    try:
-        found = datetime.fromisoformat(str(asked))
-    except ValueError as error:
-        raise SpecError(
-            f"params.as_of: expected a date or time such as 2013-07-01 or 2013-07-01T12:00:00+00:00, got {asked!r}"
-        ) from error
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()

@@ -67,7 +67,7 @@ def result(store: Store, spec: StepSpec) -> StepManifest:
     if kind and kind is not StepFailed:
         raise kind(manifest.error.message)
     raise StepFailed(
-        f"{manifest.error.type}: {manifest.error.message}",
+        manifest.error.message if kind else f"{manifest.error.type}: {manifest.error.message}",
         stack=manifest.error.stack,
         manifest_uri=uri,
         retryable=manifest.error.retryable,

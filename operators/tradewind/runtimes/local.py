@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -57,6 +58,8 @@ class LocalRuntime:
                 )
             except OSError as error:
                 raise RuntimeUnavailable(f"The step's process could not be started: {error}") from error
+            # What user code leaves running may hold the output open: it goes when the step has ended.
+            threading.Thread(target=self._kill_after, args=(process,), name="end", daemon=True).start()
             with process:
                 try:
                     assert process.stdout
@@ -68,6 +71,10 @@ class LocalRuntime:
                     self.kill()
         if not Store(spec.store_uri).exists(f"{spec.outputs_uri}/{MANIFEST}"):
             raise StepFailed(_death(spec.step, code), stack="\n".join(tail))
+
+    def _kill_after(self, process: subprocess.Popen[str]) -> None:
+        process.wait()
+        self.kill()
 
     def kill(self) -> None:
         # By signal handlers too: it must neither wait nor take a lock. The group may outlive its leader.

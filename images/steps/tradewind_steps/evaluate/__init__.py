@@ -56,6 +56,7 @@ def run(step: Step) -> StepResult:
     facts = {
         "verdict": judgement.verdict,
         "reasons": judgement.reasons,
+        "model_sha256": step.spec.inputs["model"].sha256,
         "rows": challenger.rows,
         "challenger": challenger.metrics,
         "champion": champion.metrics if champion else None,

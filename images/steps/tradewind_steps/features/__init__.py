@@ -19,6 +19,7 @@ from pyspark.sql.types import MapType
 
 from tradewind.contract import digest
 from tradewind.errors import ValidationFailed
+from tradewind.store import as_uri
 from tradewind_steps.features.explain import explained
 from tradewind_steps.features.profile import leaks, profile
 from tradewind_steps.features.report import html
@@ -65,7 +66,7 @@ def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Path
         made = build(spark, sources, params.get("params") or {})
         _check(made, label=label, time_column=time_column, known_after=params.get("known_after") or [])
         made = before(made, time_column, step.spec.as_of)
-        made.write.mode("overwrite").parquet(folder.as_uri())
+        made.write.mode("overwrite").parquet(as_uri(str(folder)))
         profiling = pool.submit(profile, folder, label=label, time_column=time_column)
         sha256 = content_hash(spark, folder, made)
         report = profiling.result()
@@ -97,7 +98,7 @@ def content_hash(spark: SparkSession, folder: Path, like: DataFrame) -> str:
 
     A null does not change Spark's row hash, so each column's being null is hashed beside it.
     """
-    written = spark.read.schema(like.schema).parquet(folder.as_uri())
+    written = spark.read.schema(like.schema).parquet(as_uri(str(folder)))
     cells = []
     for field in like.schema:
         cell = F.col(f"`{field.name}`")

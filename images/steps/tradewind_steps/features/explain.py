@@ -18,11 +18,12 @@ from pyspark.errors import PySparkException
 from pyspark.errors.exceptions.base import QueryContext
 
 from tradewind.errors import StepFailed, TradewindError
+from tradewind_steps.step import may_pass
 
 log = logging.getLogger("tradewind")
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
-_CALL_SITE = re.compile(r"^(?P<file>\S+):(?P<line>\d+)$", re.MULTILINE)
+_CALL_SITE = re.compile(r"^(?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
 _DISK_FULL = "No space left on device"
 _NO_MEMORY = "java.lang.OutOfMemoryError"
 
@@ -42,7 +43,7 @@ def explained(code: Path) -> Iterator[None]:
         raise _from_spark(error, code) from None
     except Exception as error:
         where = _frame(error, code)
-        raise StepFailed(f"{where}{type(error).__name__}: {error}", retryable=isinstance(error, OSError)) from error
+        raise StepFailed(f"{where}{type(error).__name__}: {error}", retryable=may_pass(error)) from error
 
 
 def _from_spark(error: Exception, code: Path) -> StepFailed:

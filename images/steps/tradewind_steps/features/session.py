@@ -39,8 +39,9 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
 """
 # C1 alone and one collector thread: a job of seconds ends before the better compiler pays.
-_LAUNCHER_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 _JAVA_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+# What points to another Spark than the environment's, or gives this one a master and packages of somebody's shell.
+_OTHER_SPARK = ("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_SUBMIT_OPTS", "PYSPARK_SUBMIT_ARGS")
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def spark_session(
     scratch: Path,
     *,
     code: Path | None = None,
-    cpu: int | None = None,
+    cpu: float | None = None,
     memory_mb: int | None = None,
 ) -> Iterator[SparkSession]:
     """A session with ``local[cpu]``; when it ends, however it ends, no JVM is left.
@@ -57,7 +58,7 @@ def spark_session(
     Args:
         scratch: a folder for all that Spark writes beside its output.
         code: the folder of the user's modules: Spark's Python workers import them too.
-        cpu: threads that run tasks; None: all cores.
+        cpu: threads that run tasks, at least one, a fraction of one being none; None: all cores.
         memory_mb: of the whole step; three quarters of it are the JVM's heap, the rest is Python's.
 
     Raises:
@@ -69,12 +70,14 @@ def spark_session(
     logging_file = scratch / "log4j2.properties"
     logging_file.write_text(_LOGGING)
     options = f"{_JAVA_OPTIONS} -Dlog4j2.configurationFile={logging_file.as_uri()}"
+    for name in _OTHER_SPARK:
+        os.environ.pop(name, None)
     os.environ.update(
         PYSPARK_PYTHON=sys.executable,  # else the workers are of whatever Python is first on the path
         PYSPARK_DRIVER_PYTHON=sys.executable,
         SPARK_LOCAL_IP="127.0.0.1",
         SPARK_LOCAL_DIRS=str(scratch / "spark"),
-        SPARK_LAUNCHER_OPTS=_LAUNCHER_OPTIONS,  # the JVM that only makes the command line of the other
+        SPARK_LAUNCHER_OPTS=_JAVA_OPTIONS,  # the JVM that only makes the command line of the other
     )
     if code:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -98,9 +101,10 @@ def spark_session(
         _end_jvm()
 
 
-def _settings(scratch: Path, cpu: int | None, memory_mb: int | None, java_options: str) -> dict[str, str]:
+def _settings(scratch: Path, cpu: float | None, memory_mb: int | None, java_options: str) -> dict[str, str]:
+    cores = max(1, int(cpu)) if cpu else None
     settings = {
-        "spark.master": f"local[{cpu or '*'}]",
+        "spark.master": f"local[{cores or '*'}]",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.extraJavaOptions": java_options,
@@ -108,7 +112,7 @@ def _settings(scratch: Path, cpu: int | None, memory_mb: int | None, java_option
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # with its zone; by default none is written
-        "spark.sql.shuffle.partitions": str(max(4, 2 * (cpu or os.cpu_count() or 1))),
+        "spark.sql.shuffle.partitions": str(max(4, 2 * (cores or os.cpu_count() or 1))),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.sql.debug.maxToStringFields": "1000",

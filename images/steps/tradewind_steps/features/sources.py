@@ -22,6 +22,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructField, StructType
 
 from tradewind.errors import SpecError, ValidationFailed
+from tradewind.store import as_uri
 from tradewind_steps.validate.casting import SAID, cast, infer, is_text, kind_of_name
 from tradewind_steps.validate.reading import read_table
 
@@ -102,7 +103,7 @@ def open_sources(
             raise ValidationFailed(f"Source {name!r}: expected a CSV or Parquet at {path}: {error}") from error
         if not dataset.schema.names:
             raise ValidationFailed(f"Source {name!r}: expected Parquet files, got an empty folder {path}")
-        frame = spark.read.schema(_spark_schema(name, dataset.schema)).parquet(path.as_uri())
+        frame = spark.read.schema(_spark_schema(name, dataset.schema)).parquet(as_uri(str(path)))
         if name in schemas:
             frame = _retyped(frame, name, dataset, _parsed(name, schemas[name]))
         frames[name] = before(frame, time_column, as_of) if time_column in frame.columns else frame

@@ -47,7 +47,8 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
             dataset.label, dataset.task, len(dataset.train.y), len(dataset.features), len(dataset.holdout.y),
         )  # fmt: skip
         started = time.monotonic()
-        returned = function(data.for_user(), dict(hyperparameters))
+        with tracking.explained(str(step.spec.tracking_uri)):  # user code may log by itself
+            returned = function(data.for_user(), dict(hyperparameters))
         seconds = round(time.monotonic() - started, 3)
         if returned is None:
             raise SpecError(f"{step.spec.entry_point} returned None, expected the model: its last line should be 'return model'")

@@ -6,6 +6,7 @@ cell is gone, and before it Great Expectations either raises or takes seconds pe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +53,7 @@ _KIND_BY_PREFIX: list[tuple[str, TypeKind]] = [
     ("text", "text"),
 ]
 _FLOAT_EXACT = 2.0**53
+_LONG = r"^[+-]?\d{16,}$"  # digits, as many as 2**53 has: with fewer each whole number is exact as a float
 
 
 def kind_of_name(name: str) -> TypeKind | None:
@@ -99,15 +101,23 @@ def cast(column: pa.ChunkedArray, kind: TypeKind, date_format: str | None = None
 
 
 def infer(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text as whole numbers or numbers where every cell is one; a leading zero (``007``) is a code, and stays text."""
+    """Text as whole numbers or numbers where every cell is one. A leading zero (``007``) is a code, and so are digits that
+    no number here holds exactly: two of them must not become one. They stay text."""
     if column.null_count == len(column) or pc.any(pc.match_substring_regex(column, r"^[+-]?0\d")).as_py():
         return column
     for data_type in (pa.int64(), pa.float64()):
         try:
-            return pc.cast(column, data_type)
+            found = pc.cast(column, data_type)
         except pa.ArrowInvalid:
             continue
+        return column if pa.types.is_floating(data_type) and _rounded(column) else found
     return column
+
+
+def _rounded(column: pa.ChunkedArray) -> bool:
+    """Whether a cell of digits only is another number as a float."""
+    long = pc.filter(column, pc.match_substring_regex(column, _LONG))
+    return any(math.isinf(number := float(cell)) or int(number) != int(cell) for cell in long.to_pylist())
 
 
 def as_times(column: pa.ChunkedArray) -> pa.ChunkedArray:

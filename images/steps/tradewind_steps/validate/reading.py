@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import zipfile
 import zlib
 from collections import Counter
@@ -27,18 +28,19 @@ _EXPECTED = "expected a CSV in UTF-8 (plain, .gz, or .zip with one file) or Parq
 _FOREIGN = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"%PDF": "a PDF document",
-    b"ORC": "an ORC file",
+    b"%PDF-": "a PDF document",
     b"Obj\x01": "an Avro file",
-    b"SQLite format 3": "an SQLite database",
+    b"SQLite format 3\0": "an SQLite database",
     b"\xd0\xcf\x11\xe0": "an old Office document",
     b"\x7fELF": "a program",
     b"7z\xbc\xaf": "a 7z archive",
-    b"BZh": "a bzip2 archive",
     b"\xfd7zXZ": "an xz archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
 }
+# Letters with which a header may begin too (ORCID, GIF89a_size): they count where bytes follow that no text has.
+_FOREIGN_LETTERS = {b"GIF8": "a GIF image", b"ORC": "an ORC file", b"BZh": "a bzip2 archive"}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
+_BRACKETS = (b"{", b"[")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 8 << 20
@@ -122,13 +124,16 @@ def _check_text(data: bytes, name: str) -> None:
     for magic, what in _FOREIGN.items():
         if data.startswith(magic):
             raise ValidationFailed(f"{name}: {_EXPECTED}, got {what}")
+    for letters, what in _FOREIGN_LETTERS.items():
+        if data.startswith(letters) and len(data[:200].translate(None, _CONTROL)) < len(data[:200]):
+            raise ValidationFailed(f"{name}: {_EXPECTED}, got {what}")
     start = data[:200].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise ValidationFailed(
             f"{name}: {_EXPECTED}, got an HTML or XML page that starts with {data[:60].decode(errors='replace')!r}"
         )
-    if start.startswith((b"{", b"[")):
-        raise ValidationFailed(f"{name}: {_EXPECTED}, got JSON that starts with {data[:60].decode(errors='replace')!r}")
+    if _is_json(data):
+        raise _json(data, name)
     nul = data.find(b"\0")
     if data.startswith(_UTF16) or (0 <= nul < 200 and data[:200].count(b"\0") > 20):
         raise ValidationFailed(f"{name}: expected the encoding UTF-8, got what looks like UTF-16; save it as UTF-8")
@@ -146,7 +151,8 @@ def _check_text(data: bytes, name: str) -> None:
 
 
 def _read_csv(data: bytes, name: str) -> pa.Table:
-    header = next(csv.reader(io.StringIO(data[:_BLOCK].decode(errors="ignore"), newline="")))
+    lines = csv.reader(io.StringIO(data[:_BLOCK].decode(errors="ignore"), newline=""))
+    header = next((line for line in lines if line), [])  # empty lines above it are no header to Arrow either
     text = pacsv.ConvertOptions(
         column_types={column: pa.string() for column in header}, strings_can_be_null=True, null_values=MISSING, check_utf8=False
     )
@@ -167,6 +173,8 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
     try:
         return parse(threads=True, odd=[])
     except pa.ArrowInvalid as error:
+        if data[:200].lstrip().startswith(_BRACKETS):
+            raise _json(data, name) from error
         if len(set(header)) < len(header):
             repeated = sorted(column for column, count in Counter(header).items() if count > 1)
             raise ValidationFailed(
@@ -184,6 +192,22 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
                 f"{row.number}: {row.text[:120]!r}; is the file cut off?"
             ) from error
         raise ValidationFailed(f"{name}: {_EXPECTED}; reading it as CSV says: {error}") from error
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether a whole JSON document fills the first lines; a header that begins with a bracket is none."""
+    if not data[:200].lstrip().startswith(_BRACKETS):
+        return False
+    text = data.decode(errors="replace").lstrip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return not text[end:].split("\n", 1)[0].strip()
+
+
+def _json(data: bytes, name: str) -> ValidationFailed:
+    return ValidationFailed(f"{name}: {_EXPECTED}, got JSON that starts with {data[:60].decode(errors='replace')!r}")
 
 
 def _first_bytes(path: Path) -> bytes:

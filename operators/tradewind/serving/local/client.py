@@ -81,15 +81,8 @@ class LocalServing:
         path = self._folder / "locks" / f"{checked_name(target, 'Target')}.lock"
         return owned(path, holder=holder, timeout_s=timeout_s, what=f"The rollout of {target}")
 
-    def targets(self) -> list[str]:
-        """The targets that have a version."""
-        found: list[str] = self._request("GET", "/targets", None, _ANSWER_LIMIT)
-        return found
-
     def _ask(self, method: str, target: str, path: str = "", body: Any = None, *, limit_s: float = _ANSWER_LIMIT) -> Any:
-        return self._request(method, f"/targets/{checked_name(target, 'Target')}{path}", body, limit_s)
-
-    def _request(self, method: str, path: str, body: Any, limit_s: float) -> Any:
+        path = f"/targets/{checked_name(target, 'Target')}{path}"
         url, token = self._address()
         headers = {"Authorization": f"Bearer {token}"}
         try:
@@ -100,6 +93,11 @@ class LocalServing:
         except (httpx.HTTPError, ValueError) as error:
             what = f"The serving supervisor at {url} does not answer: {error or type(error).__name__}"
             raise RuntimeUnavailable(what) from error
+        if response.is_error and not (isinstance(answer, dict) and {"type", "message"} <= answer.keys()):
+            raise RuntimeUnavailable(
+                f"Expected the serving supervisor at {url}, got another program: {response.status_code} {response.text[:200]!r}. "
+                f"The address is in {self._folder / STATE}"
+            )
         if response.is_error:
             raise (named(answer["type"]) or RuntimeUnavailable)(answer["message"])
         return answer

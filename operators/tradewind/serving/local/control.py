@@ -96,9 +96,6 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
     async def observe(request: Request) -> Response:
         return JSONResponse(supervisor.observe(request.path_params["target"]))
 
-    async def targets(request: Request) -> Response:
-        return JSONResponse(supervisor.targets())
-
     async def load(request: Request) -> Response:
         model = ArtifactRef.from_dict(await request.json())
         await supervisor.load(request.path_params["target"], request.path_params["version"], model)
@@ -138,7 +135,6 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
     one = "/targets/{target}"
     return Starlette(
         routes=[
-            Route("/targets", guarded(targets), methods=["GET"]),
             Route(one, guarded(observe), methods=["GET"]),
             Route(f"{one}/statistics", guarded(statistics), methods=["GET"]),
             Route(f"{one}/weights", guarded(shift), methods=["PUT"]),

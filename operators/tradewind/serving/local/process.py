@@ -97,6 +97,11 @@ class ServerProcess:
                     raise
         self.keep()
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is being kept alive, running or about to be started again."""
+        return self._keeper is not None
+
     def keep(self) -> None:
         """Keep it alive: start it now if it does not run, and again whenever it ends."""
         self._keeper = asyncio.create_task(self._keep(), name=self.name)

@@ -113,9 +113,6 @@ class Supervisor:
             }
         return {"target": target, "endpoint_url": f"http://127.0.0.1:{self.state.port}/v2/models/{target}", "versions": versions}
 
-    def targets(self) -> list[str]:
-        return sorted(target for target, versions in self.state.targets.items() if versions)
-
     async def load(self, target: str, version: str, model: ArtifactRef) -> None:
         checked_name(target, "Target")
         checked_name(version, "Version")
@@ -127,7 +124,11 @@ class Supervisor:
                     f"got {known.model.sha256}. Register the model as a new version, or unload this one first"
                 )
             if known:
-                await self._until_ready(self._servers[target, version])
+                server = self._servers[target, version]
+                if not server.process.kept:  # its model could not be had when the supervisor started
+                    await asyncio.to_thread(models.fetch, self._models, model)
+                    server.process.keep()
+                await self._until_ready(server)
                 return
             await asyncio.to_thread(models.fetch, self._models, model)
             self.state.targets.setdefault(target, {})[version] = VersionState(model, fault=read_fault(self._folder, target))
