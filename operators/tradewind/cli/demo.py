@@ -13,18 +13,17 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from tradewind.cli import embedded
-from tradewind.cli.airflow_api import ENDED, AirflowApi, TaskState
+from tradewind.cli.airflow_api import AirflowApi
+from tradewind.cli.drill import drill, progress, show
 from tradewind.cli.services import Services, running
-from tradewind.errors import RolloutAborted, SpecError, StepFailed
-from tradewind.rules import parse_rules
+from tradewind.cli.traffic import Traffic
+from tradewind.cli.watch import figures_of, gate_metric, key_figure, watch
+from tradewind.errors import RolloutAborted, SpecError
 from tradewind.runtimes.environments import Environments
-
-_POLL = 0.3  # seconds between two looks at the run
-_COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "running": "cyan", "up_for_retry": "yellow"}
+from tradewind.testing.faults import KINDS
 
 console = Console()
 
@@ -38,13 +37,19 @@ def demo(
     conf: Annotated[str, typer.Option(help="Params of the run, as JSON.")] = "{}",
     leave: Annotated[bool, typer.Option("--exit", help="End after the run instead of staying up.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    canary_fault: Annotated[
+        str | None, typer.Option(help=f"Then a drill: release another version that is bad on live requests: {', '.join(KINDS)}.")
+    ] = None,
+    challenger_conf: Annotated[str, typer.Option(help="What the drill's run has otherwise, as JSON.")] = '{"trees": 120}',
 ) -> None:
     """Run a pipeline end to end on this machine: Airflow, MLflow and serving start, the Dag runs, a prediction is made."""
     started, now = time.monotonic(), datetime.now(UTC)
     try:
         embedded.check_java()
         embedded.reach_loopback_directly()
-        params = _params(conf)
+        params, challenger = _params("--conf", conf), _params("--challenger-conf", challenger_conf)
+        if canary_fault is not None and canary_fault not in KINDS:
+            raise SpecError(f"--canary-fault: expected one of {', '.join(KINDS)}, got {canary_fault!r}")
         home, dags = home.absolute(), (dags or embedded.templates()).absolute()
         with running(home) as services:
             _prepare(home)
@@ -56,13 +61,20 @@ def demo(
             api.wait_for_dag(dag, since=now, timeout_s=90)
             for run_id in api.abandon(dag, before=now):
                 console.print(f"The run {run_id} was cut off when its environment ended; it is marked failed", highlight=False)
-            figures = _run(api, services, dag, params)
+            # A canary is judged by what people ask meanwhile: where a version serves already, somebody does.
+            with Traffic.to_what_serves(home, dag) or contextlib.nullcontext():
+                ended = watch(api, services, dag, params, console, live_figures=lambda: progress(home, dag))
+            figures = figures_of(api, ended)
             figures |= {"airflow_url": addresses.airflow, "mlflow_url": addresses.mlflow, "home": str(home)}
             figures |= _predict(_rolled_out(figures))
+            if canary_fault:
+                figures["drill"] = drill(api, services, home, dag, {**params, **challenger}, canary_fault, console)
             figures["seconds"] = round(time.monotonic() - started, 1)
             if json_file:
                 json_file.write_text(json.dumps(figures, indent=2) + "\n")
             _summary(figures, addresses)
+            if canary_fault:
+                show(figures["drill"], console)
             if not leave:
                 console.print("It stays up until Ctrl-C.")
                 _stay(services)
@@ -73,13 +85,13 @@ def demo(
         console.print("Ended: no process is left")
 
 
-def _params(text: str) -> dict[str, Any]:
+def _params(option: str, text: str) -> dict[str, Any]:
     try:
         params = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SpecError(f"--conf: expected a JSON object, got {text!r}: {error}") from error
+        raise SpecError(f"{option}: expected a JSON object, got {text!r}: {error}") from error
     if not isinstance(params, dict):
-        raise SpecError(f"--conf: expected a JSON object, got {text!r}")
+        raise SpecError(f"{option}: expected a JSON object, got {text!r}")
     return params
 
 
@@ -99,79 +111,6 @@ def _start(services: Services, home: Path, dags: Path, addresses: embedded.Addre
         services.wait(
             lambda service: console.print(f"{service.name} is up after {time.monotonic() - began:.0f} s", highlight=False)
         )
-
-
-def _run(api: AirflowApi, services: Services, dag: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Trigger a run, show it until its end; the figures by task.
-
-    Raises:
-        StepFailed: a task failed; with the end of its log.
-    """
-    run_id = api.trigger(dag, params)
-    results: dict[str, dict[str, Any]] = {}
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
-        while True:
-            services.check()
-            state = api.run_state(dag, run_id)
-            tasks = api.tasks(dag, run_id)
-            for task in tasks:
-                if task.state == "success" and task.task_id not in results:
-                    results[task.task_id] = api.result(dag, run_id, task.task_id)
-            live.update(_table(dag, tasks, results))
-            if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
-                break
-            time.sleep(_POLL)
-    if state == "failed":
-        failed = next((task for task in tasks if task.state == "failed"), None)
-        if failed is None:
-            states = ", ".join(f"{task.task_id} {task.state}" for task in tasks) or "it has none"
-            raise StepFailed(f"The run {run_id} failed, and none of its tasks did: {states}. Somebody marked it, or it timed out")
-        raise StepFailed(
-            f"The task {failed.task_id} failed:\n" + "\n".join(api.log(dag, run_id, failed.task_id, failed.try_number)[-25:])
-        )
-    figures: dict[str, Any] = {name: result.get("metrics", {}) for name, result in results.items()}
-    figures["tasks"] = {
-        task.task_id: {"seconds": task.seconds, "state": task.state, "reused": bool(results.get(task.task_id, {}).get("reused"))}
-        for task in tasks
-    }
-    figures["run"] = {"dag_id": dag, "run_id": run_id, "seconds": api.run_seconds(dag, run_id)}
-    return figures
-
-
-def _table(dag: str, tasks: list[TaskState], results: dict[str, dict[str, Any]]) -> Table:
-    table = Table("step", "state", "seconds", "key figure", title=dag, title_justify="left")
-    table.columns[2].justify = "right"
-    for task in tasks:
-        result = results.get(task.task_id, {})
-        state = "reused" if result.get("reused") else task.state
-        colour = _COLOURS.get(task.state, "default")
-        seconds = "" if task.seconds is None else f"{task.seconds:.1f}"
-        table.add_row(task.task_id, f"[{colour}]{state}[/]", seconds, key_figure(result.get("metrics", {})))
-    return table
-
-
-def key_figure(metrics: dict[str, Any]) -> str:
-    """What one line can say of a task's result, whichever task it is."""
-    if "rows_quarantined" in metrics:
-        return f"{metrics['rows_checked']:,} rows checked, {metrics['rows_quarantined']:,} quarantined"
-    if "columns" in metrics:
-        return f"{metrics['rows']:,} rows, {metrics['columns']} columns"
-    if "challenger" in metrics:
-        name = gate_metric(metrics)
-        champion = f", champion {metrics['champion'][name]:.4f}" if metrics.get("champion") else ""
-        return f"{metrics['verdict']}: {name} {metrics['challenger'][name]:.4f}{champion}"
-    if "mlflow_run_id" in metrics:
-        return f"{metrics['rows_train']:,} rows on {metrics['device']}"
-    if "endpoint_url" in metrics:
-        return f"version {metrics['version']} serves" + ("" if metrics["changed"] else ", as before")
-    if "version" in metrics:
-        return f"version {metrics['version']}, {metrics['alias']}"
-    return ""
-
-
-def gate_metric(gate: dict[str, Any]) -> str:
-    """The metric that a gate's first rule is about."""
-    return parse_rules([gate["rules"][0]["rule"]])[0].metric
 
 
 def _holding(figures: dict[str, Any], key: str) -> dict[str, Any]:

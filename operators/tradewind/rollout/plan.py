@@ -266,8 +266,8 @@ def _drifted(record: Record) -> str | None:
     if further(new, old, record.spec.answer_distance) >= record.spec.alpha / len(record.spec.steps):
         return None
     return (
-        f"answers: version {record.version}'s are distributed {apart(new, old):.2f} apart from version {record.stable}'s to the same "
-        f"kind of requests, at most {record.spec.answer_distance:g} is allowed"
+        f"answers: those of version {record.version} are distributed {apart(new, old):.2f} apart from those of version "
+        f"{record.stable} to the same kind of requests, at most {record.spec.answer_distance:g} is allowed"
     )
 
 

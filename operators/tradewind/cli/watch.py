@@ -1,0 +1,133 @@
+"""A run as it goes, step by step, on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tradewind.cli.airflow_api import ENDED, AirflowApi, TaskState
+from tradewind.cli.services import Services
+from tradewind.errors import StepFailed
+from tradewind.rules import parse_rules
+
+_POLL = 0.3  # seconds between two looks at the run
+_COLOURS = {
+    "success": "green", "failed": "red", "upstream_failed": "red", "running": "cyan", "deferred": "cyan",
+    "up_for_retry": "yellow",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that has ended; ``results`` are what its tasks returned."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    tasks: list[TaskState]
+    results: dict[str, dict[str, Any]]
+
+
+def watch(
+    api: AirflowApi,
+    services: Services,
+    dag: str,
+    params: dict[str, Any],
+    console: Console,
+    *,
+    live_figures: Callable[[], Mapping[str, str]] = dict,
+) -> Ended:
+    """Trigger a run and show it until its end.
+
+    Args:
+        live_figures: what to show of tasks that have not ended, by task id; asked at every look.
+    """
+    run_id = api.trigger(dag, params)
+    results: dict[str, dict[str, Any]] = {}
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        while True:
+            services.check()
+            state = api.run_state(dag, run_id)
+            tasks = api.tasks(dag, run_id)
+            for task in tasks:
+                if task.state == "success" and task.task_id not in results:
+                    results[task.task_id] = api.result(dag, run_id, task.task_id)
+            live.update(_table(dag, tasks, results, live_figures()))
+            if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
+                return Ended(dag_id=dag, run_id=run_id, state=state, tasks=tasks, results=results)
+            time.sleep(_POLL)
+
+
+def figures_of(api: AirflowApi, ended: Ended) -> dict[str, Any]:
+    """The figures of a run by task, with ``tasks`` and ``run``.
+
+    Raises:
+        StepFailed: a task failed; with the end of its log.
+    """
+    if ended.state == "failed":
+        raise StepFailed(failure(api, ended))
+    figures: dict[str, Any] = {name: result.get("metrics", {}) for name, result in ended.results.items()}
+    figures["tasks"] = {
+        task.task_id: {
+            "seconds": task.seconds,
+            "state": task.state,
+            "reused": bool(ended.results.get(task.task_id, {}).get("reused")),
+        }
+        for task in ended.tasks
+    }
+    seconds = api.run_seconds(ended.dag_id, ended.run_id)
+    figures["run"] = {"dag_id": ended.dag_id, "run_id": ended.run_id, "seconds": seconds}
+    return figures
+
+
+def failure(api: AirflowApi, ended: Ended) -> str:
+    """Why a run failed."""
+    failed = next((task for task in ended.tasks if task.state == "failed"), None)
+    if failed is None:
+        states = ", ".join(f"{task.task_id} {task.state}" for task in ended.tasks) or "it has none"
+        return f"The run {ended.run_id} failed, and none of its tasks did: {states}. Somebody marked it, or it timed out"
+    lines = api.log(ended.dag_id, ended.run_id, failed.task_id, failed.try_number)[-25:]
+    return f"The task {failed.task_id} failed:\n" + "\n".join(lines)
+
+
+def _table(dag: str, tasks: list[TaskState], results: dict[str, dict[str, Any]], live: Mapping[str, str]) -> Table:
+    table = Table("step", "state", "seconds", "key figure", title=dag, title_justify="left")
+    table.columns[2].justify = "right"
+    for task in tasks:
+        result = results.get(task.task_id, {})
+        state = "reused" if result.get("reused") else task.state
+        colour = _COLOURS.get(task.state, "default")
+        seconds = "" if task.seconds is None else f"{task.seconds:.1f}"
+        figure = key_figure(result["metrics"]) if "metrics" in result else live.get(task.task_id, "")
+        table.add_row(task.task_id, f"[{colour}]{state}[/]", seconds, figure)
+    return table
+
+
+def key_figure(metrics: dict[str, Any]) -> str:
+    """What one line can say of a task's result, whichever task it is."""
+    if "rows_quarantined" in metrics:
+        return f"{metrics['rows_checked']:,} rows checked, {metrics['rows_quarantined']:,} quarantined"
+    if "columns" in metrics:
+        return f"{metrics['rows']:,} rows, {metrics['columns']} columns"
+    if "challenger" in metrics:
+        name = gate_metric(metrics)
+        champion = f", champion {metrics['champion'][name]:.4f}" if metrics.get("champion") else ""
+        return f"{metrics['verdict']}: {name} {metrics['challenger'][name]:.4f}{champion}"
+    if "mlflow_run_id" in metrics:
+        return f"{metrics['rows_train']:,} rows on {metrics['device']}"
+    if "endpoint_url" in metrics:
+        return f"version {metrics['version']} serves" + ("" if metrics["changed"] else ", as before")
+    if "version" in metrics:
+        return f"version {metrics['version']}, {metrics['alias']}"
+    return ""
+
+
+def gate_metric(gate: dict[str, Any]) -> str:
+    """The metric that a gate's first rule is about."""
+    return parse_rules([gate["rules"][0]["rule"]])[0].metric
