@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench lock setup
+.PHONY: demo test lint bench bench-rollout lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -14,6 +14,9 @@ lint: setup
 
 bench: setup       ## the claims of the README, measured beside their references; writes build/bench.json
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-rollout: setup  ## the canary's statistics and what the split costs; writes build/bench-rollout.json
+	.venv/bin/python -m benchmarks rollout --json build/bench-rollout.json $(ARGS)
 
 lock: setup        ## compile every lock again
 	scripts/lock

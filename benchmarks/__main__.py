@@ -15,17 +15,19 @@ from benchmarks.handover import handover
 from benchmarks.measure import BUILD, ROOT, Figure
 from benchmarks.parse import parse
 from benchmarks.pipeline import pipeline
+from benchmarks.rollout import rollout
 from benchmarks.stack import stack
 from benchmarks.tasks import fan_out, rerun
 
 ALONE = {"parse": parse, "handover": handover}
+SERVED = {"rollout": rollout}
 IN_AIRFLOW = {"pipeline": pipeline, "rerun": rerun, "fanout": fan_out}
 
 
 def main() -> int:
     """Exit code 1 where a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *ALONE, *IN_AIRFLOW], help="which; by default all")
+    parser.add_argument("names", nargs="*", choices=[[], *ALONE, *SERVED, *IN_AIRFLOW], help="which; by default all but rollout")
     parser.add_argument("--repeat", type=int, default=3, help="how often each pair is run (cheap ones more often)")
     parser.add_argument("--envs", type=Path, default=ROOT / ".tradewind" / "envs", help="folder of the step environments")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", help="file for the figures")
@@ -37,6 +39,9 @@ def main() -> int:
     for name in (name for name in ALONE if name in names):
         print(name, flush=True)
         figures += ALONE[name](arguments.repeat)
+    for name in (name for name in SERVED if name in names):
+        print(name, flush=True)
+        figures += SERVED[name](arguments.envs, arguments.repeat)
     if set(names) & set(IN_AIRFLOW):
         with stack(arguments.envs) as made:
             for name in (name for name in IN_AIRFLOW if name in names):

@@ -32,7 +32,7 @@ def pipeline(made: Stack, repeat: int) -> list[Figure]:
 
 def _chain(made: Stack, phases: dict[str, list[float]], scores: list[float]) -> float:
     made.forget()
-    seconds, run_id = made.run("flight_delay", {**_HYPERPARAMETERS})
+    seconds, run_id = made.run("flight_delay", {**_HYPERPARAMETERS, "replay": [], "canary": []})  # the plain one has neither
     result = made.api.result("flight_delay", run_id, "rollout")["metrics"]
     started = time.monotonic()
     httpx.post(f"{result['endpoint_url']}/infer", json=result["example"], timeout=30).raise_for_status()

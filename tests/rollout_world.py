@@ -110,6 +110,9 @@ class World:
         with self._call("note"):
             self.notes[key] = record
 
+    def releases(self, name: str) -> list[dict[str, Any]]:
+        return sorted(self.notes.values(), key=lambda note: float(note["at"]), reverse=True)
+
     # -- what tests do --------------------------------------------------------------------------------------------
 
     def model(self, version: str, *, answers: float | None = None) -> ArtifactRef:

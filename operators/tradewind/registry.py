@@ -180,6 +180,15 @@ class Registry:
         records = [json.loads(tag["value"]) for tag in tags if tag["key"].startswith(_RELEASE_TAG)]
         return sorted(records, key=lambda record: float(record["at"]), reverse=True)
 
+    def rolled_back(self, name: str, version: str) -> str | None:
+        """Why a version was taken back the last time that it was to serve; None where it was not."""
+        for record in self.releases(name):
+            if record["version"] == version:
+                return str(record["reason"]) if record["outcome"] == "rolled back" else None
+            if record.get("rolled_back") == version:
+                return str(record["why"])
+        return None
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self._call("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 # By name: what is replaced in the copy's dag.py.
 COPIES: dict[str, dict[str, str]] = {
     "late_flights": {},
+    "canary": {},
     "two_at_once": {"max_active_runs=1": "max_active_runs=2"},
     "monthly": {
         "SCHEDULE: Any = None": 'SCHEDULE: Any = "@monthly"',

@@ -39,6 +39,7 @@ class Platform:
 
     def __init__(self, *, home: Path, dags: Path, at: Addresses) -> None:
         self.home = home
+        self.at = at
         self.dags = dags
         self.api = AirflowApi(at.airflow)
         self.registry = Registry(at.mlflow)

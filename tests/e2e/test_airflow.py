@@ -75,7 +75,7 @@ def test_a_backfill_of_two_months(platform: Platform) -> None:
     """The run of 1 February sees January, that of 1 March sees February too."""
     body = {
         "dag_id": "monthly", "from_date": "2013-02-01T00:00:00Z", "to_date": "2013-03-01T00:00:00Z", "max_active_runs": 1,
-        "dag_run_conf": {"rules": ["auc >= 0.5", "auc >= champion - 0.1"], "min_rows": 200, "trees": 50},
+        "dag_run_conf": {"rules": ["auc >= 0.5", "auc >= champion - 0.1"], "min_rows": 200, "trees": 50, "canary": []},
     }  # fmt: skip
     platform.http.post("/backfills", json=body).raise_for_status()
     runs = until(lambda: len(found := platform.runs("monthly")) == 2 and found, within_s=60, what="the runs")

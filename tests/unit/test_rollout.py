@@ -10,6 +10,7 @@ import pytest
 from rollout_world import TARGET, Behaviour, Killed, World
 
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.rollout.hands import decide, roll_back
 from tradewind.rollout.record import Traffic
 from tradewind.serving.base import VersionStatistics
 
@@ -271,3 +272,41 @@ def test_counts_go_on_where_the_proxy_began_anew() -> None:
     assert (traffic.requests, traffic.errors, traffic.latency) == (50, 1, {"5": 40, "9": 10})
     traffic = traffic.looked(now(20, 1, {"5": 20}))
     assert (traffic.requests, traffic.errors, traffic.latency) == (70, 2, {"5": 60, "9": 10})
+
+
+def test_a_person_takes_a_release_back_and_forth(world: World) -> None:
+    world.begin("2")
+    world.to_the_end()
+    world.passes()
+    with pytest.raises(SpecError, match="A reason is needed"):
+        roll_back(world.driver(), TARGET, by="ada", why=" ")
+    record = roll_back(world.driver(), TARGET, by="ada", why="complaints")
+    assert (record.version, record.stable) == ("1", "2")
+    assert world.state() == ALL_OLD
+    [note, *_] = world.releases(TARGET)
+    assert (note["outcome"], note["version"], note["rolled_back"], note["why"]) == ("released", "1", "2", "complaints")
+    world.passes()
+    roll_back(world.driver(), TARGET, to="2", by="ada", why="a mistake")
+    assert world.state() == ALL_NEW
+    with pytest.raises(SpecError, match="is the champion"):
+        roll_back(world.driver(), TARGET, to="2", by="ada", why="again")
+
+
+def test_a_rollback_while_a_rollout_is_under_way_takes_that_back(world: World) -> None:
+    held(world)
+    with pytest.raises(SpecError, match="can only go back to 1"):
+        roll_back(world.driver(), TARGET, to="7", by="ada", why="no")
+    assert roll_back(world.driver(), TARGET, by="ada", why="no").phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+def test_an_order_is_carried_out_where_nobody_else_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+    held(world)
+    assert decide(world.driver(), "promote", by="ada", why="seen the plots").phase == "done"
+    assert world.state() == ALL_NEW
+
+
+def test_with_no_release_record_a_version_must_be_named(world: World) -> None:
+    with pytest.raises(SpecError, match="name a version with --to"):
+        roll_back(world.driver(), TARGET, by="ada", why="complaints")

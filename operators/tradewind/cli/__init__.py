@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tradewind.cli.demo import demo
 from tradewind.cli.gc import gc
+from tradewind.cli.releases import hold, promote, releases, resume, rollback
 from tradewind.cli.serve import serve
 from tradewind.errors import TradewindError
 
@@ -16,6 +17,8 @@ app = typer.Typer(help="End-to-end machine learning on Airflow.", no_args_is_hel
 app.command()(demo)
 app.command()(serve)
 app.command()(gc)
+for command in (releases, promote, hold, resume, rollback):
+    app.command()(command)
 
 
 def main() -> None:

@@ -192,12 +192,8 @@ class SeldonRolloutOperator(TradewindOperator):
         champion: ModelVersion | None = registry.by_alias(name, CHAMPION)
         if champion is not None and champion.version == version:
             return version
-        if context["dag_run"].run_type != "manual":
-            last = next((release for release in registry.releases(name) if release["version"] == version), None)
-            if last and last["outcome"] == "rolled back":
-                self.skip(
-                    f"Version {version} was rolled back ({last['reason']}): it comes back only by a run that a person starts"
-                )
+        if context["dag_run"].run_type != "manual" and (why := registry.rolled_back(name, version)):
+            self.skip(f"Version {version} was rolled back ({why}): it comes back only by a run that a person starts")
         if champion is None:
             return None
         ours, theirs = asked.get("data_end"), champion.tags.get(DATA_END_TAG)

@@ -1,16 +1,23 @@
-"""A driver with what the settings name: for the worker, the triggerer and the command line alike."""
+"""A driver with what the settings name, and what a person may ask of it: for the worker, the triggerer and the command line."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tradewind.registry import Registry
+from tradewind.errors import RolloutAborted, SpecError
+from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout.driver import Driver
+from tradewind.rollout.record import Order, Record
+from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving import serving_for
 from tradewind.settings import Settings
 from tradewind.store import Store
+
+_TAKEN_UP_S = 10.0  # within which whoever carries a rollout on takes up an order
+_LOOK_S = 0.2
 
 
 @contextmanager
@@ -24,3 +31,76 @@ def driver(
             serving=serving_for(settings), registry=registry, store=Store(settings.store_uri), target=target, holder=holder,
             say=say, **arguments,
         )  # fmt: skip
+
+
+def decide(hands: Driver, do: Order, *, by: str, why: str) -> Record:
+    """A person's word on the rollout under way, and what came of it. Where nobody carries the rollout on, it is done here.
+
+    Raises:
+        SpecError: no rollout is under way, or no reason is given.
+    """
+    _reasoned(why)
+    hands.order(do, by=by, why=why)
+    deadline = time.monotonic() + _TAKEN_UP_S
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        record = hands.record()
+        if record and record.order is None and (record.ended or do in ("hold", "resume")):
+            return record
+    if do in ("promote", "roll_back"):
+        return hands.finish()
+    return hands.tick().record
+
+
+def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why: str) -> Record:
+    """What served before serves again and is the champion: at once, after its smoke requests.
+
+    A rollout that is under way is taken back instead.
+
+    Args:
+        to: a version; by default the one that served before the champion.
+
+    Raises:
+        SpecError: there is nothing to go back to, or no reason is given.
+        RolloutAborted: the old version cannot serve; what serves, serves on.
+    """
+    _reasoned(why)
+    record = hands.record()
+    if record and not record.ended:
+        if to is not None and to != record.stable:
+            raise SpecError(
+                f"A rollout of {target} version {record.version} is under way: it can only go back to {record.stable}"
+            )
+        return decide(hands, "roll_back", by=by, why=why)
+    champion = hands.registry.by_alias(target, CHAMPION)
+    if champion is None:
+        raise SpecError(f"{target} has no champion: there is nothing to roll back")
+    version = to or _before(hands, target, champion.version)
+    if version == champion.version:
+        raise SpecError(f"{target} version {version} is the champion: name another with --to")
+    model = model_of(hands.registry.version(target, version))
+
+    def make(now: float) -> Record:
+        return Record(
+            id=f"{by} {now}", target=target, version=version, model=model, stable=champion.version, champion=champion.version,
+            spec=RolloutSpec(), by=by, why=why, lineage={"rolled_back": champion.version}, since=now, started_at=now,
+            updated_at=now,
+        )  # fmt: skip
+
+    hands.begin(make, attempt="new")
+    record = hands.finish()
+    if record.phase == "rolled_back":
+        raise RolloutAborted(f"Version {version} of {target} cannot serve: {record.reason}")
+    return record
+
+
+def _before(hands: Driver, target: str, champion: str) -> str:
+    for release in hands.registry.releases(target):
+        if release["outcome"] == "released" and release["version"] == champion and release["before"]:
+            return str(release["before"])
+    raise SpecError(f"No release record says what served as {target} before version {champion}: name a version with --to")
+
+
+def _reasoned(why: str) -> None:
+    if not why.strip():
+        raise SpecError("A reason is needed: it stays in the release record")

@@ -5,7 +5,10 @@ One story in order, on a pipeline of its own.
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +19,8 @@ import httpx
 import pytest
 from in_process import Dags, Run
 from live import copy_template
+
+from tradewind.resources import data_path
 
 NAME = "late"
 STEPS = [{"weight": 30, "bake_s": 4}, {"weight": 60, "bake_s": 2}]
@@ -113,4 +118,28 @@ def test_a_wrong_rollout_is_named(dags: Dags, first: Run) -> None:
     run = dags.run(NAME, canary=[{"weight": 50, "bake_s": 1}, {"weight": 20}], trees=70)
     assert run.state == "failed"
     assert "rollout.steps[1].weight: expected a whole number from 51 to 99, got 20" in run.log
-    assert json.loads(json.dumps(run.tasks))["rollout"]["try_number"] == 1
+    assert run.tasks["rollout"]["try_number"] == 1
+
+
+def tradewind(dags: Dags, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tradewind", *arguments, "--home", str(dags.home)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"})
+
+
+def test_a_person_takes_the_release_back_by_hand_and_by_a_dag(dags: Dags, first: Run) -> None:
+    last = dags.registry.releases(NAME)[0]["version"]
+    before = champion(dags)
+    assert before is not None
+    with requests(first) as answers:
+        done = tradewind(dags, "rollback", NAME, "--reason", "complaints")
+    assert done.returncode == 0, done.stderr
+    assert champion(dags) == "2" != before
+    assert set(answers) == {before, "2"}, "no request failed"
+    shown = tradewind(dags, "releases", NAME).stdout
+    assert "complaints" in shown
+    assert last in shown
+    assert tradewind(dags, "hold", NAME, "--reason", "x").stderr.startswith("SpecError: No rollout of late is under way")
+
+    shutil.copytree(data_path("dags") / "rollback", dags.folder / "rollback")
+    assert dags.run("rollback", model=NAME, to=before, reason="a mistake").state == "success"
+    assert champion(dags) == before

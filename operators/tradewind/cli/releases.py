@@ -1,0 +1,105 @@
+"""``tradewind releases``, and a person's word on a rollout: ``promote``, ``hold``, ``resume``, ``rollback``."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tradewind.cli import embedded
+from tradewind.registry import Registry
+from tradewind.rollout.driver import Driver
+from tradewind.rollout.hands import decide, driver, roll_back
+from tradewind.rollout.record import Order, Record
+from tradewind.settings import Settings
+
+Name = Annotated[str, typer.Argument(help="The registered model.")]
+Reason = Annotated[str, typer.Option(help="Why: it stays in the release record.")]
+Home = Annotated[
+    Path | None, typer.Option(help="An embedded environment's folder; by default what Airflow's configuration names.")
+]
+
+console = Console()
+
+
+def releases(name: Name, home: Home = None) -> None:
+    """Which version of a model served when, and why."""
+    with Registry.of(_settings(home)) as registry:
+        found = registry.releases(name)
+    if not found:
+        console.print(f"Nothing was ever released as {name}", highlight=False)
+        return
+    table = Table("UTC", "outcome", "version", "serves since", "instead of", "by", "why")
+    for release in found:
+        when = f"{datetime.fromtimestamp(release['at'], UTC):%Y-%m-%d %H:%M:%S}"
+        why = release["reason"] or release["why"] or ""
+        row = (
+            release["outcome"],
+            release["version"],
+            release["serves"] or "nothing",
+            release["before"] or "nothing",
+            release["by"],
+            why,
+        )
+        table.add_row(when, *row)
+    console.print(table, highlight=False, markup=False)
+
+
+def promote(name: Name, reason: Reason, home: Home = None) -> None:
+    """Give all requests to the version that is rolled out, now."""
+    _decide(name, "promote", reason, home)
+
+
+def hold(name: Name, reason: Reason, home: Home = None) -> None:
+    """Keep the canary where it is, until somebody decides."""
+    _decide(name, "hold", reason, home)
+
+
+def resume(name: Name, reason: Reason, home: Home = None) -> None:
+    """Let a held rollout go on."""
+    _decide(name, "resume", reason, home)
+
+
+def rollback(
+    name: Name,
+    reason: Reason,
+    to: Annotated[str | None, typer.Option(help="The version; by default the one that served before.")] = None,
+    home: Home = None,
+) -> None:
+    """Take a rollout back, or, where none is under way, let the version before serve again."""
+    with _hands(name, home) as hands:
+        _show(roll_back(hands, name, to=to, by=getpass.getuser(), why=reason))
+
+
+def _decide(name: str, do: Order, reason: str, home: Path | None) -> None:
+    with _hands(name, home) as hands:
+        _show(decide(hands, do, by=getpass.getuser(), why=reason))
+
+
+@contextmanager
+def _hands(name: str, home: Path | None) -> Iterator[Driver]:
+    with driver(name, settings=_settings(home), holder=f"{getpass.getuser()}, by hand", say=_say) as hands:
+        yield hands
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False)
+
+
+def _show(record: Record) -> None:
+    serves = record.stable if record.phase in ("rolled_back", "roll_back") else record.version
+    if record.ended:
+        _say(f"{record.target} version {serves} serves and is the champion")
+    else:
+        _say(f"The rollout of {record.target} version {record.version} is in phase {record.phase}")
+
+
+def _settings(home: Path | None) -> Settings:
+    return embedded.settings(home.absolute()) if home else Settings.load()
