@@ -160,7 +160,7 @@ def test_a_file_that_broke_since_is_reported(platform: Platform) -> None:
     """Airflow knows the Dag from before: that says nothing of its file as it is now."""
     file = platform.dags / "times_out" / "dag.py"
     text, since = file.read_text(), datetime.now(UTC)
-    file.write_text("1 / 0\n")
+    file.write_text(f"{text}\n1 / 0\n")
     with pytest.raises(SpecError, match=r"times_out/dag\.py cannot be loaded:\n(.*\n)*.*ZeroDivisionError"):
         platform.api.wait_for_dag("times_out", since=since, timeout_s=120)
     since = datetime.now(UTC)

@@ -62,6 +62,7 @@ UNREADABLE: dict[str, tuple[bytes, list[str]]] = {
     "objects.csv": (b'{"id": 1, "x": 2}\n{"id": 2, "x": 3}\n', ["JSON"]),
     "pretty.csv": (b'[\n {"id": 1, "x": 2},\n {"id": 2,\n  "x": 3}\n]\n', ["JSON"]),
     "cut_object.csv": (b'{"rows": [\n {"id": 1, "x": 2},\n {"id": 2', ["JSON"]),
+    "ragged_brackets.csv": (b"[id],x\n1,2\n3\n", ["expected 2 columns ('[id]', 'x')", "got 1 in line 3"]),
     "columns.orc": (b"ORC" + bytes(range(16)), ["ORC file"]),
     "moving.gif": (b"GIF89a" + bytes(16), ["GIF image"]),
     "packed.csv.bz2": (bz2.compress(LONG.encode()), ["bzip2 archive"]),

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -40,7 +41,7 @@ _FOREIGN = {
 # Letters with which a header may begin too (ORCID, GIF89a_size): they count where bytes follow that no text has.
 _FOREIGN_LETTERS = {b"GIF8": "a GIF image", b"ORC": "an ORC file", b"BZh": "a bzip2 archive"}
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
-_BRACKETS = (b"{", b"[")
+_JSON = re.compile(rb'\s*(\{\s*["}]|\[\s*[{["\]])')  # not each bracket: a header may begin with one
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 8 << 20
@@ -173,7 +174,7 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
     try:
         return parse(threads=True, odd=[])
     except pa.ArrowInvalid as error:
-        if data[:200].lstrip().startswith(_BRACKETS):
+        if _JSON.match(data):
             raise _json(data, name) from error
         if len(set(header)) < len(header):
             repeated = sorted(column for column, count in Counter(header).items() if count > 1)
@@ -195,8 +196,8 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
 
 
 def _is_json(data: bytes) -> bool:
-    """Whether a whole JSON document fills the first lines; a header that begins with a bracket is none."""
-    if not data[:200].lstrip().startswith(_BRACKETS):
+    """Whether a whole JSON document fills the first lines."""
+    if not _JSON.match(data):
         return False
     text = data.decode(errors="replace").lstrip()
     try:
