@@ -72,12 +72,21 @@ class World:
     def shift(self, target: str, weights: dict[str, int]) -> None:
         with self._call("shift"):
             self.versions = {
-                version: dataclasses.replace(served, weight=weights.get(version, 0)) for version, served in self.versions.items()
+                version: dataclasses.replace(
+                    served, weight=weights.get(version, 0), mirror=0 if weights.get(version) else served.mirror
+                )
+                for version, served in self.versions.items()
             }
+
+    def mirror(self, target: str, version: str, percent: int) -> None:
+        with self._call("mirror"):
+            if version in self.versions:
+                self.versions[version] = dataclasses.replace(self.versions[version], mirror=percent)
 
     def unload(self, target: str, version: str) -> None:
         with self._call("unload"):
-            assert version not in self.versions or self.versions[version].weight == 0
+            served = self.versions.get(version)
+            assert served is None or served.weight == served.mirror == 0
             self.versions.pop(version, None)
 
     def statistics(self, target: str) -> dict[str, VersionStatistics]:
@@ -158,7 +167,7 @@ class World:
         """Time in which requests come."""
         self.now += seconds
         for version, served in list(self.versions.items()):
-            come = self.owed.get(version, 0.0) + self.rate * seconds * served.weight / 100
+            come = self.owed.get(version, 0.0) + self.rate * seconds * (served.weight + served.mirror) / 100
             self.owed[version] = come - int(come)
             self._answer(version, int(come))
 

@@ -35,7 +35,7 @@ def test_every_link_opens(platform: Platform, copied: str) -> None:
     [run] = platform.runs("late_flights")
     expected = {
         "validate": ["Report"], "features": ["Report"], "train": ["MLflow run"], "evaluate": ["Report"],
-        "register": ["Model version"], "rollout": ["Model version"],
+        "register": ["Model version"], "rollout": ["Report", "Model version"],
     }  # fmt: skip
     for task, names in expected.items():
         path = f"/dags/late_flights/dagRuns/{run['dag_run_id']}/taskInstances/{task}/links"

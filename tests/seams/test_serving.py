@@ -284,6 +284,26 @@ def test_weights_split_the_requests_and_each_version_is_counted(served: Serving,
         served.infer(TARGET, "4", example(models))
 
 
+def test_copies_of_requests_are_answered_by_nobody_seen(served: Serving, models: Path) -> None:
+    served.load(TARGET, "4", refer(models / "trees"))
+    with pytest.raises(RolloutAborted, match="version 9 cannot get copies"):
+        served.mirror(TARGET, "9", 10)
+    served.mirror(TARGET, "4", 100)
+    served.mirror(TARGET, "4", 100)
+    assert (served.observe(TARGET).versions["4"].mirror, served.observe(TARGET).weights) == (100, {"3": 100})
+    before = served.statistics(TARGET)["4"].requests
+    assert {predict(served, models)["model_version"] for _ in range(20)} == {"3"}
+    until(lambda: served.statistics(TARGET)["4"].requests == before + 20)
+    until(lambda: sum(served.statistics(TARGET)["4"].answers.values()) == 3 * 20)  # rows of a request
+    with pytest.raises(RolloutAborted, match="still gets copies of 100%"):
+        served.unload(TARGET, "4")
+    served.shift(TARGET, {"3": 50, "4": 50})
+    assert served.observe(TARGET).versions["4"].mirror == 0
+    served.shift(TARGET, {"3": 100})
+    served.mirror(TARGET, "4", 0)
+    served.unload(TARGET, "4")
+
+
 def _break_pickle(model: Path) -> None:
     pickle = model / "model.pkl"
     pickle.write_bytes(pickle.read_bytes()[:200])

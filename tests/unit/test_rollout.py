@@ -62,6 +62,27 @@ def test_a_good_canary_rises_step_by_step(world: World) -> None:
     assert old.requests == pytest.approx(0.9 * 2000 + 0.5 * 2000, rel=0.1)
 
 
+MIRROR = {**CANARY, "mirror": {"percent": 50, "bake_s": 10}}
+
+
+def test_copies_of_requests_come_before_requests(world: World) -> None:
+    world.begin("2", MIRROR)
+    record = world.to_the_end()
+    assert phases(record) == ["smoke", "mirror", "mirror", "canary", "canary", "switch", "release", "done"]
+    assert [call for call in world.calls if call != "record"][:3] == ["load", "mirror", "shift"]
+    assert world.state() == ALL_NEW
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(errors=0.2), Behaviour(ms=50), Behaviour(ends_at=40)])
+def test_a_version_that_is_bad_on_copies_gets_no_requests(world: World, behaviour: Behaviour) -> None:
+    world.behaviour["2"] = behaviour
+    world.begin("2", MIRROR)
+    record = world.to_the_end()
+    assert record.phase == "rolled_back"
+    assert "shift" not in world.calls
+    assert world.state() == ALL_OLD
+
+
 @pytest.mark.parametrize(
     ("behaviour", "says"),
     [
@@ -210,13 +231,13 @@ def test_an_alias_that_was_set_though_the_answer_was_lost(world: World) -> None:
     assert world.state() == ALL_NEW
 
 
-@pytest.mark.parametrize("errors", [0.0, 0.5])
-def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: float) -> None:
+@pytest.mark.parametrize(("errors", "spec"), [(0.0, CANARY), (0.5, CANARY), (0.0, MIRROR), (0.5, MIRROR)])
+def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: float, spec: dict[str, Any]) -> None:
     """Before and after every single write, with another process that goes on: counted, none may be missed."""
     expected = ALL_OLD if errors else ALL_NEW
     whole = World(tmp_path / "whole").serving("1")
     whole.behaviour["2"] = Behaviour(errors=errors)
-    whole.begin("2", CANARY)
+    whole.begin("2", spec)
     whole.to_the_end()
     assert whole.state() == expected
     for at in range(2 * len(whole.calls)):
@@ -231,9 +252,9 @@ def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: 
 
         world.fails = kill
         with pytest.raises(Killed):
-            world.begin("2", CANARY)
+            world.begin("2", spec)
             world.to_the_end()
-        world.begin("2", CANARY)
+        world.begin("2", spec)
         record = world.to_the_end()
         assert world.state() == expected, f"killed at call {at}: {seen[at]}"
         assert [note["outcome"] for note in world.notes.values()] == [record.phase.replace("done", "released").replace("_", " ")]

@@ -11,9 +11,11 @@ from tradewind.rollout.spec import CanaryStep, RolloutSpec
 
 
 def test_what_is_given_and_what_is_not() -> None:
-    spec = RolloutSpec.from_dict({"steps": [{"weight": 5}, {"weight": 50, "bake_s": 1}], "replay": ["psi <= 0.2"]})
+    spec = RolloutSpec.from_dict({"steps": [{"weight": 5}, {"weight": 50, "bake_s": 1}], "replay": ["psi <= 0.2"], "mirror": {}})
     assert spec.steps == (CanaryStep(weight=5, bake_s=60.0), CanaryStep(weight=50, bake_s=1))
     assert spec.on_inconclusive == "hold"
+    assert spec.mirror and spec.mirror.percent == 100
+    assert (spec.looks, RolloutSpec().looks) == (3, 0)
     assert RolloutSpec.from_dict(spec.to_dict()) == spec
     assert RolloutSpec.from_dict({}) == RolloutSpec()
 
@@ -22,7 +24,7 @@ def test_what_is_given_and_what_is_not() -> None:
     ("data", "says"),
     [
         ([], r"rollout: expected an object, got \[\]"),
-        ({"stpes": []}, "rollout: expected the fields replay, steps, .* got 'stpes'"),
+        ({"stpes": []}, "rollout: expected the fields replay, .*, got 'stpes'"),
         ({"steps": "10"}, r"rollout\.steps: expected a list, got '10'"),
         ({"steps": [10]}, r"rollout\.steps\[0\]: expected an object, got 10"),
         ({"steps": [{"bake_s": 1}]}, r"rollout\.steps\[0\]: expected a weight"),
@@ -31,6 +33,8 @@ def test_what_is_given_and_what_is_not() -> None:
         ({"steps": [{"weight": 10.5}]}, r"steps\[0\]\.weight: expected a whole number"),
         ({"steps": [{"weight": 10, "bake_s": -1}]}, r"rollout\.steps\[0\]\.bake_s: expected a number"),
         ({"steps": [{"weight": 10, "bake": 1}]}, r"rollout\.steps\[0\]: expected the fields weight, bake_s, got 'bake'"),
+        ({"mirror": {"percent": 0}}, r"rollout\.mirror\.percent: expected a whole number from 1 to 100, got 0"),
+        ({"mirror": 100}, r"rollout\.mirror: expected an object, got 100"),
         ({"min_requests": True}, r"rollout\.min_requests: expected a whole number"),
         ({"alpha": 0}, r"rollout\.alpha: expected a number from 1e-09 to 0\.5, got 0"),
         ({"on_inconclusive": "wait"}, r"rollout\.on_inconclusive: expected one of: hold, roll_back, replay, got 'wait'"),

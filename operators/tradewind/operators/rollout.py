@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tradewind.rollout.record import Record
     from tradewind.rollout.spec import RolloutSpec
     from tradewind.runtimes.base import Runtime
+    from tradewind.serving.base import Serving
     from tradewind.settings import Settings
     from tradewind.store import Store
 
@@ -236,6 +237,15 @@ class SeldonRolloutOperator(TradewindOperator):
         manifest = result(store, spec)
         return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}
 
+    @staticmethod
+    def _last(serving: Serving, name: str, version: str) -> Record | None:
+        """How the version that serves came there; None where another rollout was later."""
+        from tradewind.rollout.record import Record
+
+        found = serving.record(name)
+        record = Record.from_dict(found) if found else None
+        return record if record and record.version == version and record.ended else None
+
     def _outcome(self, context: Context, settings: Settings, asked: dict[str, Any], record: Record | None) -> dict[str, Any]:
         """What came of it; raises where it was taken back."""
         from tradewind.registry import Registry, model_of
@@ -245,10 +255,11 @@ class SeldonRolloutOperator(TradewindOperator):
 
         store, name, version = Store(settings.store_uri), str(asked["name"]), str(asked["version"])
         self.link_url = version_url(settings.tracking_uri, name, version)
-        if record is not None:
-            leave_report(store, _folder(store, context), record)
-            if record.phase == "rolled_back":
-                raise RolloutAborted(f"Version {version} of {name} was rolled back: {record.reason}")
+        last = record or self._last(serving_for(settings), name, version)
+        if last is not None:
+            leave_report(store, _folder(store, context), last)
+        if record is not None and record.phase == "rolled_back":
+            raise RolloutAborted(f"Version {version} of {name} was rolled back: {record.reason}")
         with Registry.of(settings) as registry:
             model = model_of(registry.version(name, version))
         metrics = {

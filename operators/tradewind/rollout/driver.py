@@ -14,7 +14,8 @@ from typing import Any
 
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError, TradewindError
 from tradewind.registry import CHAMPION, Registry, model_of
-from tradewind.rollout.plan import Action, Observed, plan
+from tradewind.rollout.observed import Observed
+from tradewind.rollout.plan import Action, plan
 from tradewind.rollout.record import Order, Record
 from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
 from tradewind.serving.base import Serving
@@ -23,7 +24,7 @@ from tradewind.store import Store
 POLL_S = 1.0
 _LOCK_S = 300.0
 _STALE_S = 300.0  # without a tick for so long, nobody is at it any more
-_COUNTED = ("replay", "smoke", "canary", "held", "switch")  # phases in which the proxy's counts matter
+_COUNTED = ("replay", "smoke", "mirror", "canary", "held", "switch")  # phases in which the proxy's counts matter
 
 Replay = Callable[[Record], dict[str, Any]]
 """Sends the same rows to the new version and the one that serves; returns ``{"verdict", "reasons", ...}``."""
@@ -192,6 +193,8 @@ class Driver:
                 case "replay":
                     assert self._replay
                     record = dataclasses.replace(record, replay=self._replay(record))
+                case "mirror":
+                    self.serving.mirror(self._target, record.version, action.percent)
                 case "shift":
                     self.serving.shift(self._target, action.weights)
                 case "alias":

@@ -2,57 +2,38 @@
 
 ::
 
-    load -> smoke -> replay -> canary (step by step) -> switch -> release -> done
-                        |          |  ^                    |
-                        v          v  |                    v
-                     roll_back <- held            roll_back -> rolled_back
+    load -> smoke -> replay -> mirror -> canary (step by step) -> switch -> release -> done
+                        |         |         |  ^                    |
+                        v         v         v  |                    v
+                        roll_back   <--     held           roll_back -> rolled_back
 
-A first release has no replay and no canary. One call decides one thing: it moves the record on, or names one action that
-brings the world closer to what the record says; acted on twice, it does no harm.
+A first release has no replay, no mirror and no canary. One call decides one thing: it moves the record on, or names one
+action that brings the world closer to what the record says; acted on twice, it does no harm.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tradewind.rollout.analysis import SLOW_QUANTILE, apart, evidence, further, log_likelihoods, quantile, slower
+from tradewind.rollout.observed import Observed
 from tradewind.rollout.record import Record
-from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics
+from tradewind.rollout.verdict import broken, drifted, guards, slow, worse_than_before
 
-Do = Literal["load", "unload", "smoke", "replay", "shift", "alias", "note"]
+Do = Literal["load", "unload", "smoke", "replay", "mirror", "shift", "alias", "note"]
 
-_UNREADY_S = 5.0  # how long a canary may not answer
 _TROUBLE_S = 60.0  # how long the registry may not take the alias after the switch, before all goes back
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """What is.
-
-    Attributes:
-        now: seconds since the epoch.
-        statistics: by version; only where the phase needs them.
-        champion: the version that has the alias; None: nobody.
-        champion_known: False where the registry does not answer.
-    """
-
-    now: float
-    deployment: Deployment
-    champion: str | None
-    champion_known: bool = True
-    statistics: Mapping[str, VersionStatistics] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Action:
-    """One thing to do to one version. ``weights`` are those of a ``shift``."""
+    """One thing to do to one version. ``weights`` are those of a ``shift``, ``percent`` is that of a ``mirror``."""
 
     do: Do
     version: str
     weights: dict[str, int] = field(default_factory=dict)
+    percent: int = 0
 
     def __str__(self) -> str:
         shares = ", ".join(f"{version}: {weight}%" for version, weight in self.weights.items()) or "nothing"
@@ -96,7 +77,7 @@ def _smoke(observed: Observed, record: Record) -> Decision:
         return record.to("switch", observed.now, "there is no version to compare with: all requests go to this one"), None
     if record.spec.replay:
         return record.to("replay", observed.now, "its answers are those of the trained model"), None
-    return _canary_or_switch(observed, record), None
+    return _after_replay(observed, record), None
 
 
 def _replay(observed: Observed, record: Record) -> Decision:
@@ -107,7 +88,19 @@ def _replay(observed: Observed, record: Record) -> Decision:
         return _roll_back(observed, record, f"the replay failed: {reasons}"), None
     if record.replay["verdict"] == "INCONCLUSIVE":
         return _inconclusive(observed, record, f"the replay is inconclusive: {reasons}"), None
-    return _canary_or_switch(observed, record), None
+    return _after_replay(observed, record), None
+
+
+def _mirror(observed: Observed, record: Record) -> Decision:
+    assert record.spec.mirror
+    step, served = record.spec.mirror, observed.deployment.versions.get(record.version)
+    record = _watched(observed, record.looked(observed.statistics, observed.now, 0))
+    if trouble := guards(observed, record):
+        return _roll_back(observed, record, trouble), None
+    if served and served.mirror != step.percent:
+        return record, Action(do="mirror", version=record.version, percent=step.percent)
+    verdict = _judged(observed, record, step.bake_s, f"of which it got copies ({step.percent}%)")
+    return (verdict if isinstance(verdict, Record) else _canary_or_switch(observed, record.said(observed.now, verdict))), None
 
 
 def _canary(observed: Observed, record: Record) -> Decision:
@@ -120,19 +113,24 @@ def _canary(observed: Observed, record: Record) -> Decision:
         return _roll_back(observed, record, trouble), None
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
+    verdict = _judged(observed, record, step.bake_s, f"at {step.weight}%")
+    return (verdict if isinstance(verdict, Record) else _next_step(observed, record, verdict)), None
+
+
+def _judged(observed: Observed, record: Record, bake_s: float, what: str) -> Record | str:
+    """At a step's end: why it may go on, in words; or the record, where it has to wait, to hold or to go back."""
     waited = observed.now - record.since
     answered = record.of(record.version).requests - record.step_requests
-    if waited < step.bake_s:
-        return record, None
+    if waited < bake_s:
+        return record
     if answered < record.spec.min_requests:
-        if waited < step.bake_s + record.spec.patience_s:
-            return record, None
-        few = f"{answered} requests at {step.weight}% in {waited:.0f} s, expected at least {record.spec.min_requests} to conclude"
-        return _inconclusive(observed, record, few), None
-    if trouble := _slow(record) or _drifted(record):
-        return _roll_back(observed, record, trouble), None
-    done = f"{answered} requests at {step.weight}%: no worse than version {record.stable}"
-    return _next_step(observed, record, done), None
+        if waited < bake_s + record.spec.patience_s:
+            return record
+        few = f"{answered} requests {what} in {waited:.0f} s, expected at least {record.spec.min_requests} to conclude"
+        return _inconclusive(observed, record, few)
+    if trouble := slow(record) or drifted(record):
+        return _roll_back(observed, record, trouble)
+    return f"{answered} requests {what}: no worse than version {record.stable}"
 
 
 def _held(observed: Observed, record: Record) -> Decision:
@@ -150,11 +148,11 @@ def _switch(observed: Observed, record: Record) -> Decision:
     """All requests, with the old version ready to go back to."""
     record = _watched(observed, record.looked(observed.statistics, observed.now, 100))
     if observed.deployment.weights != {record.version: 100}:
-        trouble = _broken(observed, record)
+        trouble = broken(observed, record)
         return (_roll_back(observed, record, trouble), None) if trouble else (
             record, Action(do="shift", version=record.version, weights={record.version: 100})
         )  # fmt: skip
-    if record.stable and (trouble := guards(observed, record) or _worse_than_before(record)):
+    if record.stable and (trouble := guards(observed, record) or worse_than_before(record)):
         return _roll_back(observed, record, trouble), None
     if observed.now - record.since < record.spec.keep_stable_s:
         return record, None
@@ -182,6 +180,8 @@ def _rolling_back(observed: Observed, record: Record) -> Decision:
     weights = {record.stable: 100} if record.stable else {}
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
+    if (served := observed.deployment.versions.get(record.version)) and served.mirror:
+        return record, Action(do="mirror", version=record.version, percent=0)
     if observed.champion_known and observed.champion == record.version and record.champion not in (None, record.version):
         return record, Action(do="alias", version=str(record.champion))
     if record.version != record.stable and record.version in observed.deployment.versions:
@@ -198,77 +198,13 @@ _PHASES = {
     "load": _load,
     "smoke": _smoke,
     "replay": _replay,
+    "mirror": _mirror,
     "canary": _canary,
     "held": _held,
     "switch": _switch,
     "release": _release,
     "roll_back": _rolling_back,
 }
-
-
-def guards(observed: Observed, record: Record) -> str | None:
-    """Why a version that gets requests has to go back at once; None where nothing speaks against it."""
-    if broken := _broken(observed, record):
-        return broken
-    limit = 1 / record.spec.alpha
-    if record.evidence >= limit:
-        new, old = record.of(record.version), record.of(record.stable)
-        return (
-            f"errors: {new.errors} of {new.requests} requests of version {record.version} failed, {old.errors} of {old.requests} "
-            f"of version {record.stable}: evidence {record.evidence:.4g}, limit {limit:g}"
-        )
-    return None
-
-
-def _worse_than_before(record: Record) -> str | None:
-    """After the switch nobody else is asked: the new version's errors since are held against the old one's before."""
-    new, old = record.of(record.version), record.of(record.stable)
-    requests, errors = new.requests - record.step_requests, new.errors - record.step_errors
-    if evidence(log_likelihoods(errors, old.errors, requests, old.requests)) < 1 / record.spec.alpha:
-        return None
-    return (
-        f"errors: {errors} of {requests} requests failed since version {record.version} has all of them, "
-        f"{old.errors} of {old.requests} of version {record.stable} before"
-    )
-
-
-def _broken(observed: Observed, record: Record) -> str | None:
-    served = observed.deployment.versions.get(record.version)
-    if served is None:
-        return f"version {record.version} is not loaded any more"
-    ended = served.restarts - record.restarts
-    most = record.spec.max_restarts
-    if ended > most:
-        return f"version {record.version} ended by itself {ended} times, at most {most} are allowed{_said(served)}"
-    if record.unready_since is not None and observed.now - record.unready_since >= _UNREADY_S:
-        return f"version {record.version} has not answered for {observed.now - record.unready_since:.0f} s{_said(served)}"
-    return None
-
-
-def _said(served: ServedVersion) -> str:
-    return f": {served.error}" if served.error else ""
-
-
-def _slow(record: Record) -> str | None:
-    new, old = record.of(record.version).latency, record.of(record.stable).latency
-    looks = len(record.spec.steps)
-    if slower(new, old, record.spec.latency_ratio) >= record.spec.alpha / looks:
-        return None
-    ours, theirs = quantile(new, SLOW_QUANTILE), quantile(old, SLOW_QUANTILE)
-    return (
-        f"latency: nine of ten requests of version {record.version} took up to {ours:g} ms, of version {record.stable} "
-        f"{theirs:g} ms: more than {record.spec.latency_ratio:g} times as long"
-    )
-
-
-def _drifted(record: Record) -> str | None:
-    new, old = record.of(record.version).answers, record.of(record.stable).answers
-    if further(new, old, record.spec.answer_distance) >= record.spec.alpha / len(record.spec.steps):
-        return None
-    return (
-        f"answers: those of version {record.version} are distributed {apart(new, old):.2f} apart from those of version "
-        f"{record.stable} to the same kind of requests, at most {record.spec.answer_distance:g} is allowed"
-    )
 
 
 def _watched(observed: Observed, record: Record) -> Record:
@@ -278,8 +214,16 @@ def _watched(observed: Observed, record: Record) -> Record:
     return record if record.unready_since is not None else dataclasses.replace(record, unready_since=observed.now)
 
 
-def _canary_or_switch(observed: Observed, record: Record) -> Record:
+def _after_replay(observed: Observed, record: Record) -> Record:
+    """Counting begins here: what the proxy counted before is none of this rollout's."""
     record = _counting(observed, record)
+    if record.spec.mirror and record.stable is not None:
+        return record.to("mirror", observed.now, f"it gets copies of {record.spec.mirror.percent}% of the requests")
+    return _canary_or_switch(observed, record)
+
+
+def _canary_or_switch(observed: Observed, record: Record) -> Record:
+    record = record.marked()
     if not record.spec.steps or record.stable is None:
         return record.to("switch", observed.now, "it may have all requests")
     return record.to("canary", observed.now, f"it gets {record.spec.steps[0].weight}% of the requests", step=0)
@@ -324,15 +268,15 @@ def _ordered(observed: Observed, record: Record) -> Record:
             return record.said(observed.now, f"{why} (too late: it is decided)")
         case "roll_back", _:
             return _roll_back(observed, record, why)
-        case "hold", "canary" | "switch":
+        case "hold", "mirror" | "canary" | "switch":
             return _hold(observed, record, why)
-        case "promote", "canary" | "held" | "switch" | "replay":
+        case "promote", "mirror" | "canary" | "held" | "switch" | "replay":
             record = record.marked() if record.traffic else _counting(observed, record)
             return record.to("switch", observed.now, why, why=why)
         case "resume", "held":
             record = dataclasses.replace(record.marked(), reason="")
             if record.paused == "replay":  # nothing more would come of it
-                return _canary_or_switch(observed, record.said(observed.now, why))
+                return _after_replay(observed, record.said(observed.now, why))
             return record.to(record.paused or "canary", observed.now, why)
     return record.said(observed.now, f"{why} (not possible in phase {record.phase})")
 

@@ -20,9 +20,9 @@ from tradewind.serving.base import VersionStatistics
 SCHEMA = 1
 _SAMPLES = 500  # kept for pictures; older ones are thinned out
 
-Phase = Literal["load", "smoke", "replay", "canary", "held", "switch", "release", "done", "roll_back", "rolled_back"]
+Phase = Literal["load", "smoke", "replay", "mirror", "canary", "held", "switch", "release", "done", "roll_back", "rolled_back"]
 ENDED = ("done", "rolled_back")
-WAITING = ("canary", "held", "switch")  # for traffic, time or a person
+WAITING = ("mirror", "canary", "held", "switch")  # for traffic, time or a person
 
 Order = Literal["promote", "roll_back", "hold", "resume"]
 ORDERS: tuple[Order, ...] = ("promote", "roll_back", "hold", "resume")

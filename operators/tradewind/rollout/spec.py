@@ -4,6 +4,7 @@
 
     {
         "replay": ["disagreement <= 0.05", "errors <= 0"],
+        "mirror": {"percent": 100, "bake_s": 60},
         "steps": [{"weight": 10, "bake_s": 60}, {"weight": 50, "bake_s": 60}],
         "min_requests": 200,
         "on_inconclusive": "hold",
@@ -32,6 +33,14 @@ class CanaryStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MirrorStep:
+    """The share of the requests, in percent, of which the new version gets copies, and for how many seconds at least."""
+
+    percent: int = 100
+    bake_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutSpec:
     """A progressive rollout. The default is the plain one: smoke requests, then all requests at once.
 
@@ -39,8 +48,9 @@ class RolloutSpec:
         replay: limits on how far the new version's answers to holdout rows may be from the champion's, as rules:
             ``disagreement``, ``psi``, ``ks``, ``errors`` and ``latency_ratio`` at most a number, in a slice too:
             ``slice(carrier).disagreement <= 0.2``. Without rules nothing is replayed.
+        mirror: copies of live requests, whose answers nobody sees, before the canary; None: none.
         steps: the canary's shares, rising; none: no canary.
-        min_requests: the canary must have answered so many in a step, or the step decides nothing.
+        min_requests: the new version must have answered so many in a step, copies too, or the step decides nothing.
         alpha: the chance, in a whole rollout, that the errors of a version that is as good as the champion roll it back
             for them; the tests on latency and answers have as much again each.
         latency_ratio: by how much the canary's requests may be slower than the champion's.
@@ -55,6 +65,7 @@ class RolloutSpec:
     """
 
     replay: tuple[str, ...] = ()
+    mirror: MirrorStep | None = None
     steps: tuple[CanaryStep, ...] = ()
     min_requests: int = 100
     alpha: float = 0.01
@@ -73,6 +84,11 @@ class RolloutSpec:
             "steps": [dataclasses.asdict(step) for step in self.steps],
         }
 
+    @property
+    def looks(self) -> int:
+        """How often latency and answers are judged in a whole rollout."""
+        return len(self.steps) + (self.mirror is not None)
+
     @classmethod
     def from_dict(cls, data: object) -> Self:
         """The spec from plain data.
@@ -89,6 +105,12 @@ class RolloutSpec:
             parse_rules(given["replay"], "replay")
         if given.get("on_inconclusive", "hold") not in INCONCLUSIVE:
             raise _wrong("rollout.on_inconclusive", f"one of: {', '.join(INCONCLUSIVE)}", given["on_inconclusive"])
+        if given.get("mirror") is not None:
+            fields = _fields(given["mirror"], "rollout.mirror", MirrorStep)
+            percent = int(_number(fields.get("percent", 100), "rollout.mirror.percent", 1, 100, whole=True))
+            given["mirror"] = MirrorStep(
+                percent=percent, bake_s=_number(fields.get("bake_s", 60.0), "rollout.mirror.bake_s", 0, 1e6)
+            )
         if "steps" in given:
             given["steps"] = _steps(given["steps"])
         return cls(**given)

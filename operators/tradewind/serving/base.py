@@ -28,6 +28,7 @@ class ServedVersion:
         ready: it answers.
         digest: the sha256 of the model it was loaded from.
         weight: its share of the endpoint's requests in percent, 0 to 100.
+        mirror: the share of the endpoint's requests, in percent, of which it gets a copy whose answer nobody sees.
         url: where this very version answers, past the split: ``{url}/infer``.
         restarts: how often it was started again because it had ended by itself.
         error: why it is not ready, if that is known.
@@ -37,6 +38,7 @@ class ServedVersion:
     digest: str
     weight: int
     url: str
+    mirror: int = 0
     restarts: int = 0
     error: str | None = None
 
@@ -113,8 +115,16 @@ class Serving(Protocol):
         """
         ...
 
+    def mirror(self, target: str, version: str, percent: int) -> None:
+        """Give a version copies of so many of the endpoint's requests, beside whoever answers them; 0 ends it.
+
+        Raises:
+            RolloutAborted: there is no such version, or it is not ready.
+        """
+        ...
+
     def shift(self, target: str, weights: dict[str, int]) -> None:
-        """Share the endpoint's requests between versions; returns when it is in effect.
+        """Share the endpoint's requests between versions; returns when it is in effect. A version with a share gets no copies.
 
         Args:
             weights: percent by version; they sum to 100, or there are none and nothing serves.
@@ -128,7 +138,7 @@ class Serving(Protocol):
         """Let a version finish the requests it has and end it.
 
         Raises:
-            RolloutAborted: it still has a share of the requests.
+            RolloutAborted: it still has a share of the requests, or gets copies of them.
         """
         ...
 

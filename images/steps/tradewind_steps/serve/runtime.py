@@ -13,8 +13,8 @@ from mlserver_mlflow import MLflowRuntime
 
 from tradewind_steps.serve.faults import Fault
 
-# What Envoy adds to each request that it forwards. Who asks a version past the split, to compare it, is not counted.
-_FORWARDED = "x-envoy-expected-rq-timeout-ms"
+# What Envoy adds to each request that it forwards or mirrors. Who asks a version past the split, to compare it, is not counted.
+_FORWARDED = "x-request-id"
 _WIDTH = 0.05  # of a bin: absolute around 0, relative for large numbers
 
 

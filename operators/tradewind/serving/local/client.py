@@ -52,6 +52,9 @@ class LocalServing:
         answer: dict[str, Any] = response.json()
         return answer
 
+    def mirror(self, target: str, version: str, percent: int) -> None:
+        self._ask("PUT", target, f"/versions/{checked_name(version, 'Version')}/mirror", percent, limit_s=30)
+
     def shift(self, target: str, weights: dict[str, int]) -> None:
         self._ask("PUT", target, "/weights", weights, limit_s=30)
 

@@ -105,6 +105,10 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
         await supervisor.unload(request.path_params["target"], request.path_params["version"])
         return JSONResponse({})
 
+    async def mirror(request: Request) -> Response:
+        await supervisor.mirror(request.path_params["target"], request.path_params["version"], await request.json())
+        return JSONResponse({})
+
     async def shift(request: Request) -> Response:
         await supervisor.shift(request.path_params["target"], await request.json())
         return JSONResponse({})
@@ -139,6 +143,7 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
             Route(f"{one}/statistics", guarded(statistics), methods=["GET"]),
             Route(f"{one}/weights", guarded(shift), methods=["PUT"]),
             Route(f"{one}/versions/{{version}}", guarded(load), methods=["PUT"]),
+            Route(f"{one}/versions/{{version}}/mirror", guarded(mirror), methods=["PUT"]),
             Route(f"{one}/versions/{{version}}", guarded(unload), methods=["DELETE"]),
         ]
     )

@@ -21,12 +21,14 @@ _REQUEST_LIMIT = "60s"
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """A version's server: the port that it listens on (0: none yet) and its share of the target's requests in percent."""
+    """A version's server: the port that it listens on (0: none yet), its share of the target's requests in percent, and the
+    share of which it gets copies."""
 
     target: str
     version: str
     port: int
     weight: int
+    mirror: int = 0
 
     @property
     def cluster(self) -> str:
@@ -81,12 +83,14 @@ def routes(upstreams: list[Upstream], *, number: str) -> dict[str, Any]:
         weighted = [u for u in upstreams if u.target == target and u.weight]
         if not weighted:
             continue
-        route = {
+        route: dict[str, Any] = {
             "weighted_clusters": {"clusters": [{"name": u.cluster, "weight": u.weight} for u in weighted]},
             "timeout": _REQUEST_LIMIT,
             # A prediction changes nothing, so it may be sent again when no answer had begun.
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
         }
+        if mirrored := [_mirror(u) for u in upstreams if u.target == target and u.mirror]:
+            route["request_mirror_policies"] = mirrored
         found += [{"match": {"path_separated_prefix": f"/v2/models/{target}"}, "route": route}]
     found += [{"match": {"path": f"/v2/health/{probe}"}, "direct_response": {"status": 200}} for probe in ("live", "ready")]
     found.append({"match": {"prefix": "/"}, "direct_response": _answer(404, "Nothing is served here")})
@@ -96,6 +100,11 @@ def routes(upstreams: list[Upstream], *, number: str) -> dict[str, Any]:
         "virtual_hosts": [{"name": "targets", "domains": ["*"], "routes": found}],
     }
     return {"version_info": number, "resources": [configuration]}
+
+
+def _mirror(upstream: Upstream) -> dict[str, Any]:
+    fraction = {"default_value": {"numerator": upstream.mirror, "denominator": "HUNDRED"}}
+    return {"cluster": upstream.cluster, "runtime_fraction": fraction}
 
 
 def clusters(upstreams: list[Upstream], *, number: str) -> dict[str, Any]:

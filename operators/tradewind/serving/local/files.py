@@ -28,11 +28,13 @@ class VersionState:
     Attributes:
         model: what it is loaded from.
         weight: its share of the requests in percent.
+        mirror: the share of which it gets copies.
         fault: in a drill, what is wrong with it; see `tradewind.testing.faults`.
     """
 
     model: ArtifactRef
     weight: int = 0
+    mirror: int = 0
     fault: str | None = None
 
 
@@ -77,9 +79,7 @@ class State:
             if data.pop("schema") != _SCHEMA:
                 raise ValueError("another schema")
             data["targets"] = {
-                target: {
-                    v: VersionState(ArtifactRef.from_dict(d["model"]), d["weight"], d.get("fault")) for v, d in versions.items()
-                }
+                target: {v: VersionState(**{**d, "model": ArtifactRef.from_dict(d["model"])}) for v, d in versions.items()}
                 for target, versions in data["targets"].items()
             }
             data["processes"] = [(pid, started) for pid, started in data["processes"]]

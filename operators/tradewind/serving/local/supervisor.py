@@ -107,6 +107,7 @@ class Supervisor:
                 "ready": process.ready,
                 "digest": wanted.model.sha256,
                 "weight": wanted.weight,
+                "mirror": wanted.mirror,
                 "url": server.url,
                 "restarts": process.restarts,
                 "error": process.error,
@@ -155,6 +156,9 @@ class Supervisor:
             before = {version: known.weight for version, known in versions.items()}
             if before == {version: weights.get(version, 0) for version in versions}:
                 return
+            for version, known in versions.items():
+                if weights.get(version):
+                    known.mirror = 0
             try:
                 self._set_weights(target, weights)
                 await self._envoy.put_routes(self._upstreams())
@@ -163,13 +167,31 @@ class Supervisor:
                 await self._envoy.put_routes(self._upstreams())
                 raise
 
+    async def mirror(self, target: str, version: str, percent: int) -> None:
+        async with self._configuring:
+            known = self.state.targets.get(target, {}).get(version)
+            if not known and not percent:
+                return
+            if not known or (percent and not self._servers[target, version].process.ready):
+                raise RolloutAborted(f"{target} version {version} cannot get copies of requests: it is not loaded or not ready")
+            if known.mirror == percent:
+                return
+            before, known.mirror = known.mirror, percent
+            try:
+                self.state.write(self._folder)
+                await self._envoy.put_routes(self._upstreams())
+            except BaseException:
+                known.mirror = before
+                raise
+
     async def unload(self, target: str, version: str) -> None:
         async with self._changes[target, version]:
             known = self.state.targets.get(target, {}).get(version)
             if not known:
                 return
-            if known.weight:
-                raise RolloutAborted(f"{target} version {version} still gets {known.weight}% of the requests: shift them first")
+            if known.weight or known.mirror:
+                gets = f"{known.weight}% of the requests" if known.weight else f"copies of {known.mirror}% of the requests"
+                raise RolloutAborted(f"{target} version {version} still gets {gets}: shift them first")
             idle = await self._drain(cluster_name(target, version))
             # A server with nothing to answer needs no second to say goodbye in.
             await self._forget(target, version, grace_s=0 if idle else _END_LIMIT)
@@ -204,7 +226,13 @@ class Supervisor:
 
     def _upstreams(self) -> list[Upstream]:
         return [
-            Upstream(target=target, version=version, port=self._ports.get((target, version), 0), weight=known.weight)
+            Upstream(
+                target=target,
+                version=version,
+                port=self._ports.get((target, version), 0),
+                weight=known.weight,
+                mirror=known.mirror,
+            )
             for target, versions in sorted(self.state.targets.items())
             for version, known in sorted(versions.items())
         ]
