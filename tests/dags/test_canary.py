@@ -24,12 +24,13 @@ from tradewind.resources import data_path
 
 NAME = "late"
 STEPS = [{"weight": 30, "bake_s": 4}, {"weight": 60, "bake_s": 2}]
+REPLAY = ["disagreement <= 0.1", "psi <= 0.25", "errors <= 0"]
 
 
 @pytest.fixture(scope="module")
 def first(dags: Dags) -> Run:
     copy_template(dags.folder, NAME)
-    run = dags.run(NAME, canary=STEPS)
+    run = dags.run(NAME, canary=STEPS, replay=REPLAY)
     assert run.state == "success"
     return run
 
@@ -69,7 +70,7 @@ def test_a_first_release_has_no_canary(dags: Dags, first: Run) -> None:
 
 def test_a_good_version_rises_under_load(dags: Dags, first: Run) -> None:
     with requests(first) as answers:
-        run = dags.run(NAME, canary=STEPS, min_requests=20, trees=90)
+        run = dags.run(NAME, canary=STEPS, replay=REPLAY, min_requests=20, trees=90)
     assert run.state == "success"
     rollout = run.metrics("rollout")
     assert rollout["replay"]["verdict"] == "PASSED"
@@ -105,7 +106,7 @@ def test_a_version_that_answers_otherwise_gets_no_requests(dags: Dags, first: Ru
 
 
 def test_without_requests_the_replay_decides(dags: Dags, first: Run) -> None:
-    rollout: dict[str, Any] = {"canary": [{"weight": 10, "bake_s": 1}], "trees": 80}
+    rollout: dict[str, Any] = {"canary": [{"weight": 10, "bake_s": 1}], "replay": REPLAY, "trees": 80}
     text = (dags.folder / NAME / "dag.py").read_text()
     (dags.folder / NAME / "dag.py").write_text(text.replace('"patience_s": 30', '"patience_s": 2'))
     run = dags.run(NAME, **rollout)
