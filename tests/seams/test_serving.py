@@ -13,11 +13,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,84 +25,14 @@ import httpx
 import psutil
 import pytest
 from live import linked_home, until
+from served import CLI, TARGET, Alias, Supervisor, refer, roll_out
 
+from tradewind.cli.traffic import Traffic
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
-from tradewind.registry import CHAMPION, ModelVersion, model_tags
-from tradewind.rollout.driver import Driver
-from tradewind.rollout.record import Record
-from tradewind.rollout.spec import RolloutSpec
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import Serving
 from tradewind.serving.local.client import LocalServing
-from tradewind.store import Store, hash_folder
-
-CLI = [sys.executable, "-m", "tradewind"]
-TARGET = "flight_delay"
-
-
-class Supervisor:
-    """``tradewind serve`` as a process of its own, as users run it."""
-
-    def __init__(self, home: Path, *arguments: str) -> None:
-        self.folder = home / "serving"
-        self.log = home / "serve.log"
-        with self.log.open("ab") as log:
-            command = [*CLI, "serve", "--home", str(home), *arguments]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-    def wait_until_it_answers(self) -> LocalServing:
-        serving = LocalServing(folder=self.folder)
-
-        def answers() -> bool:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                serving.observe(TARGET)
-            except RuntimeUnavailable:
-                return False
-            return True
-
-        until(answers, within_s=60, what="the supervisor's answer")
-        return serving
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def child(self, name: str) -> psutil.Process:
-        return next(child for child in self.children() if name in " ".join(child.cmdline()))
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    script = Path(__file__).with_name("make_models.py")
-    subprocess.run([environments.python("train"), script, folder], check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def supervisor(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[Supervisor]:
-    started = Supervisor(linked_home(tmp_path_factory.mktemp("serving") / "home", environments))
-    try:
-        started.wait_until_it_answers()
-        yield started
-    finally:
-        started.end()
-
-
-@pytest.fixture(scope="module", params=["local"])
-def serving(request: pytest.FixtureRequest) -> Serving:
-    running: Supervisor = request.getfixturevalue("supervisor")
-    return LocalServing(folder=running.folder)
-
-
-def refer(folder: Path) -> ArtifactRef:
-    return ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=0, kind="model")
 
 
 def variant(folder: Path, models: Path, name: str, change: Callable[[Path], Any]) -> ArtifactRef:
@@ -118,93 +47,11 @@ def example(models: Path) -> dict[str, Any]:
     return request
 
 
-class Alias:
-    """Where the champion's alias would be kept, and where each version's model lies."""
-
-    def __init__(self) -> None:
-        self.champion: str | None = None
-        self.models: dict[str, ArtifactRef] = {}
-
-    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
-        assert alias == CHAMPION
-        return self.version(name, self.champion) if self.champion else None
-
-    def version(self, name: str, version: str) -> ModelVersion:
-        return ModelVersion(name=name, version=version, tags=model_tags(self.models[version]))
-
-    def promote(self, name: str, version: str) -> None:
-        self.champion = version
-
-    def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def alias() -> Alias:
-    return Alias()
-
-
-def roll_out(serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET) -> Record:
-    """The plain rollout; raises where it was taken back."""
-    alias.models[version] = model
-    registry: Any = alias
-    hands = Driver(
-        serving=serving, registry=registry, store=Store(model.uri), target=target, holder=f"test / {version}", lock_timeout_s=5
-    )
-    stable = next((v for v in serving.observe(target).weights if v != version), None)
-
-    def make(now: float) -> Record:
-        return Record(
-            id=f"{version} {now}", target=target, version=version, model=model, stable=stable, champion=alias.champion,
-            spec=RolloutSpec(), by="test", since=now, started_at=now, updated_at=now,
-        )  # fmt: skip
-
-    hands.begin(make, attempt="new")
-    record = hands.finish(poll_s=0.05)
-    if record.phase == "rolled_back":
-        raise RolloutAborted(record.reason)
-    return record
-
-
 @pytest.fixture
 def served(serving: Serving, models: Path, alias: Alias) -> Serving:
     """The serving with version 3 behind the target, and nothing else."""
     roll_out(serving, alias, "3", refer(models / "logistic"))
     return serving
-
-
-class Load:
-    """Two clients that ask for predictions all the time; counts what they got."""
-
-    def __init__(self, url: str, request: dict[str, Any]) -> None:
-        self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self._url, self._request = url, request
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
-
-    def _ask(self) -> None:
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            while not self._ended.wait(0.04):
-                try:
-                    response = client.post(f"{self._url}/infer", json=self._request)
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-                    continue
-                if response.status_code == 200:
-                    self.answers[response.json()["model_version"]] += 1
-                else:
-                    self.failures.append(f"{response.status_code}: {response.text}")
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def predict(serving: Serving, models: Path, target: str = TARGET) -> dict[str, Any]:
@@ -234,12 +81,11 @@ def test_no_request_fails_while_versions_are_switched(serving: Serving, models: 
     expected = json.loads((models / "logistic" / "smoke.json").read_bytes())["outputs"]
     assert answer["outputs"][0]["data"] == pytest.approx(expected)
 
-    with Load(serving.observe(TARGET).endpoint_url, example(models)) as load:
+    with Traffic(serving.observe(TARGET).endpoint_url, [example(models)]) as load:
         second = roll_out(serving, alias, "2", refer(models / "trees"))
         third = roll_out(serving, alias, "3", refer(models / "logistic"))
         time.sleep(0.3)
     assert (second.stable, third.stable) == ("1", "2")
-    assert load.failures == []
     assert set(load.answers) == {"1", "2", "3"}
     assert min(load.answers.values()) > 0
     assert serving.observe(TARGET).weights == {"3": 100}

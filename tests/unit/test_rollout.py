@@ -220,6 +220,18 @@ def test_an_alias_that_cannot_be_set_for_a_minute_takes_the_requests_back(world:
     assert world.state() == ALL_OLD
 
 
+def test_a_release_record_that_is_refused_holds_up_nothing(world: World) -> None:
+    def fails(call: str) -> None:
+        if call == "note":
+            raise SpecError("400, Invalid value")
+
+    world.fails = fails
+    world.begin("2")
+    record = world.to_the_end()
+    assert world.state() == ALL_NEW
+    assert "no release record is kept: 400, Invalid value" in [event["what"] for event in record.events]
+
+
 def test_an_alias_that_was_set_though_the_answer_was_lost(world: World) -> None:
     def fails(call: str) -> None:
         if call == "alias.":

@@ -34,8 +34,7 @@ class Traffic:
         self.answers: Counter[str] = Counter()  # by version; failures by status
         self.last = ""
         self.rate = RATE
-        self._url = f"{url}/infer"
-        self._requests = requests
+        self.to = (url, requests)
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(_CLIENTS)]
 
@@ -62,17 +61,18 @@ class Traffic:
             thread.join()
 
     def _ask(self, number: int) -> None:
+        url, requests = self.to
         with httpx.Client(timeout=30, trust_env=False) as client:
             for count in range(number, 1 << 62, _CLIENTS):
                 started = time.monotonic()
-                self.last = self._answer(client, self._requests[count % len(self._requests)])
+                self.last = self._answer(client, f"{url}/infer", requests[count % len(requests)])
                 self.answers[self.last] += 1
                 if self._ended.wait(max(0.0, _CLIENTS / RATE - (time.monotonic() - started))):
                     return
 
-    def _answer(self, client: httpx.Client, request: dict[str, Any]) -> str:
+    def _answer(self, client: httpx.Client, url: str, request: dict[str, Any]) -> str:
         try:
-            response = client.post(self._url, json=request)
+            response = client.post(url, json=request)
         except httpx.HTTPError as error:
             return f"failed: {type(error).__name__}"
         return str(response.json()["model_version"]) if response.is_success else f"failed: {response.status_code}"

@@ -217,6 +217,8 @@ class Driver:
         if record.phase == "roll_back" and action.do == "alias":
             # The old champion is gone from the registry: nobody can make it that again.
             return dataclasses.replace(record.said(self._clock(), str(error)), champion=None)
+        if action.do == "note":  # what serves is right: it does not wait for a word in a book
+            return dataclasses.replace(record.said(self._clock(), f"no release record is kept: {error}"), noted=True)
         if record.phase in ("roll_back", "release") and action.do != "alias":
             self._say(str(error))
             return record

@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.errors import RolloutAborted, SpecError
 from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout.driver import Driver
-from tradewind.rollout.record import Order, Record
+from tradewind.rollout.record import Order, Record, attempt_id
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving import serving_for
 from tradewind.settings import Settings
@@ -82,7 +82,7 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
 
     def make(now: float) -> Record:
         return Record(
-            id=f"{by} {now}", target=target, version=version, model=model, stable=champion.version, champion=champion.version,
+            id=attempt_id(target, version, model, RolloutSpec(), by, now), target=target, version=version, model=model, stable=champion.version, champion=champion.version,
             spec=RolloutSpec(), by=by, why=why, lineage={"rolled_back": champion.version}, since=now, started_at=now,
             updated_at=now,
         )  # fmt: skip

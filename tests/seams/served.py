@@ -1,0 +1,110 @@
+"""``tradewind serve`` under test, and rollouts on it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+from live import until
+
+from tradewind.contract import ArtifactRef
+from tradewind.errors import RolloutAborted, RuntimeUnavailable
+from tradewind.registry import CHAMPION, ModelVersion, model_tags
+from tradewind.rollout.driver import Driver
+from tradewind.rollout.record import Record
+from tradewind.rollout.spec import RolloutSpec
+from tradewind.serving.base import Serving
+from tradewind.serving.local.client import LocalServing
+from tradewind.store import Store, hash_folder
+
+CLI = [sys.executable, "-m", "tradewind"]
+TARGET = "flight_delay"
+
+
+class Supervisor:
+    """``tradewind serve`` as a process of its own, as users run it."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.folder = home / "serving"
+        self.log = home / "serve.log"
+        with self.log.open("ab") as log:
+            command = [*CLI, "serve", "--home", str(home), *arguments]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def wait_until_it_answers(self) -> LocalServing:
+        serving = LocalServing(folder=self.folder)
+
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                serving.observe(TARGET)
+            except RuntimeUnavailable:
+                return False
+            return True
+
+        until(answers, within_s=60, what="the supervisor's answer")
+        return serving
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, name: str) -> psutil.Process:
+        return next(child for child in self.children() if name in " ".join(child.cmdline()))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+def refer(folder: Path) -> ArtifactRef:
+    return ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=0, kind="model")
+
+
+class Alias:
+    """Where the champion's alias would be kept, and where each version's model lies."""
+
+    def __init__(self) -> None:
+        self.champion: str | None = None
+        self.models: dict[str, ArtifactRef] = {}
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        assert alias == CHAMPION
+        return self.version(name, self.champion) if self.champion else None
+
+    def version(self, name: str, version: str) -> ModelVersion:
+        return ModelVersion(name=name, version=version, tags=model_tags(self.models[version]))
+
+    def promote(self, name: str, version: str) -> None:
+        self.champion = version
+
+    def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
+        pass
+
+
+def roll_out(
+    serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET, spec: RolloutSpec | None = None
+) -> Record:
+    """A rollout to its end, by default the plain one; raises where it was taken back."""
+    alias.models[version] = model
+    registry: Any = alias
+    hands = Driver(
+        serving=serving, registry=registry, store=Store(model.uri), target=target, holder=f"test / {version}", lock_timeout_s=5
+    )
+    stable = next((v for v in serving.observe(target).weights if v != version), None)
+
+    def make(now: float) -> Record:
+        return Record(
+            id=f"{version} {now}", target=target, version=version, model=model, stable=stable, champion=alias.champion,
+            spec=spec or RolloutSpec(), by="test", since=now, started_at=now, updated_at=now,
+        )  # fmt: skip
+
+    hands.begin(make, attempt="new")
+    record = hands.finish(poll_s=0.05)
+    if record.phase == "rolled_back":
+        raise RolloutAborted(record.reason)
+    return record
