@@ -82,9 +82,9 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
 
     def make(now: float) -> Record:
         return Record(
-            id=attempt_id(target, version, model, RolloutSpec(), by, now), target=target, version=version, model=model, stable=champion.version, champion=champion.version,
-            spec=RolloutSpec(), by=by, why=why, lineage={"rolled_back": champion.version}, since=now, started_at=now,
-            updated_at=now,
+            id=attempt_id(target, version, model, RolloutSpec(), by, now), target=target, version=version, model=model,
+            stable=champion.version, champion=champion.version, spec=RolloutSpec(), by=by, why=why,
+            lineage={"rolled_back": champion.version}, since=now, started_at=now, updated_at=now,
         )  # fmt: skip
 
     hands.begin(make, attempt="new")
