@@ -121,7 +121,8 @@ def test_weights_split_the_requests_and_each_version_is_counted(served: Serving,
     found = served.statistics(TARGET)
     assert found["4"].requests >= got["4"] and found["4"].latency_ms["50"] > 0
     assert found["3"].requests + found["4"].requests >= 41
-    until(lambda: sum(served.statistics(TARGET)["4"].latency.values()) == found["4"].requests)  # Envoy adds them up once a second
+    counted = lambda: sum(served.statistics(TARGET)["4"].latency.values())  # noqa: E731 (Envoy adds them up once a second)
+    until(lambda: counted() == found["4"].requests, within_s=10, what="all of them in the histogram")
     served.shift(TARGET, {"3": 100})
     served.unload(TARGET, "4")
     served.unload(TARGET, "4")
@@ -139,8 +140,9 @@ def test_copies_of_requests_are_answered_by_nobody_seen(served: Serving, models:
     assert (served.observe(TARGET).versions["4"].mirror, served.observe(TARGET).weights) == (100, {"3": 100})
     before = served.statistics(TARGET)["4"].requests
     assert {predict(served, models)["model_version"] for _ in range(20)} == {"3"}
-    until(lambda: served.statistics(TARGET)["4"].requests == before + 20)
-    until(lambda: sum(served.statistics(TARGET)["4"].answers.values()) == 3 * 20)  # rows of a request
+    until(lambda: served.statistics(TARGET)["4"].requests == before + 20, within_s=10, what="the copies")
+    rows = 3 * 20
+    until(lambda: sum(served.statistics(TARGET)["4"].answers.values()) == rows, within_s=10, what="their answers")
     with pytest.raises(RolloutAborted, match="still gets copies of 100%"):
         served.unload(TARGET, "4")
     served.shift(TARGET, {"3": 50, "4": 50})

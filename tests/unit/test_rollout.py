@@ -325,6 +325,12 @@ def test_a_person_takes_a_release_back_and_forth(world: World) -> None:
         roll_back(world.driver(), TARGET, to="2", by="ada", why="again")
 
 
+@pytest.fixture
+def nobody_else_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
 def test_a_rollback_while_a_rollout_is_under_way_takes_that_back(world: World) -> None:
     held(world)
     with pytest.raises(SpecError, match="can only go back to 1"):
@@ -333,8 +339,8 @@ def test_a_rollback_while_a_rollout_is_under_way_takes_that_back(world: World) -
     assert world.state() == ALL_OLD
 
 
-def test_an_order_is_carried_out_where_nobody_else_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_an_order_is_carried_out_where_nobody_else_does(world: World) -> None:
     held(world)
     assert decide(world.driver(), "promote", by="ada", why="seen the plots").phase == "done"
     assert world.state() == ALL_NEW

@@ -194,7 +194,7 @@ class Driver:
                     assert self._replay
                     record = dataclasses.replace(record, replay=self._replay(record))
                 case "mirror":
-                    self.serving.mirror(self._target, record.version, action.percent)
+                    self.serving.mirror(self._target, action.version, action.percent)
                 case "shift":
                     self.serving.shift(self._target, action.weights)
                 case "alias":

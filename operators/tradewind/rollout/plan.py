@@ -171,7 +171,7 @@ def _release(observed: Observed, record: Record) -> Decision:
     if not record.noted:
         return record, Action(do="note", version=record.version)
     if others := sorted(set(observed.deployment.versions) - {record.version}):
-        return record, Action(do="unload", version=others[0])
+        return record, _ended(observed, others[0])
     return record.to("done", observed.now, f"version {record.version} is the champion"), None
 
 
@@ -180,18 +180,23 @@ def _rolling_back(observed: Observed, record: Record) -> Decision:
     weights = {record.stable: 100} if record.stable else {}
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
-    if (served := observed.deployment.versions.get(record.version)) and served.mirror:
-        return record, Action(do="mirror", version=record.version, percent=0)
     if observed.champion_known and observed.champion == record.version and record.champion not in (None, record.version):
         return record, Action(do="alias", version=str(record.champion))
     if record.version != record.stable and record.version in observed.deployment.versions:
-        return record, Action(do="unload", version=record.version)
+        return record, _ended(observed, record.version)
     if not observed.champion_known:
         return record, None  # the alias may have moved in a call that seemed to fail: it is looked at before the end
     if not record.noted:
         return record, Action(do="note", version=record.version)
     back = f"version {record.stable} has all requests" if record.stable else "nothing serves"
     return record.to("rolled_back", observed.now, back), None
+
+
+def _ended(observed: Observed, version: str) -> Action:
+    """The next thing that ends a version without a share of the requests."""
+    if observed.deployment.versions[version].mirror:
+        return Action(do="mirror", version=version, percent=0)
+    return Action(do="unload", version=version)
 
 
 _PHASES = {
