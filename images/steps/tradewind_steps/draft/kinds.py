@@ -173,18 +173,24 @@ def _time(name: str, column: pa.ChunkedArray) -> Column | None:
                 formats=(best,),
                 other_format=other,
             )
-    chosen, left = [], np.ones(len(some), dtype=bool)
-    for candidate in FORMATS:
-        reads = left & ~_odd(some, candidate)
-        if reads.mean() > 0.01:
-            chosen.append(candidate)
-            left &= ~reads
-    if not chosen or left.mean() > LOOSE:
+    chosen = _cover({candidate: ~_odd(some, candidate) for candidate in FORMATS})
+    if not chosen:
         return None
-    bad = np.ones(len(column), dtype=bool)
-    for candidate in chosen:
-        bad &= casting.odd_dates(column, candidate)
+    bad = np.logical_and.reduce([_odd(column, candidate) for candidate in chosen]) & ~casting.nulls(column)
     return Column(name=name, kind="time", values=column, bad=bad, nulls=column.null_count, formats=chosen, loose=True)
+
+
+def _cover(reads: dict[str, Mask]) -> list[str]:
+    """The formats that together read the dates, the one that reads most first; none where too many are left."""
+    chosen: list[str] = []
+    left = np.ones(len(next(iter(reads.values()))), dtype=bool)
+    while left.mean() > STRICT:
+        best = max(reads, key=lambda name: int((left & reads[name]).sum()))
+        if (left & reads[best]).mean() <= STRICT:
+            break
+        chosen.append(best)
+        left &= ~reads[best]
+    return chosen if left.mean() <= LOOSE else []
 
 
 def _odd(column: pa.ChunkedArray, date_format: str) -> Mask:
