@@ -35,7 +35,7 @@ def train(dataset, params):
         max_bin=64,
         min_child_weight=max(1, min(50, len(X) // 2000)),
         subsample=0.8,
-        colsample_bytree=0.5,
+        colsample_bytree=0.8,
         device=params.get("device", "cpu"),
         random_state=0,
     )

@@ -22,6 +22,7 @@ _NAMES = 0.5  # a column with more distinct values than this share of its rows n
 _CATEGORIES = 1000  # distinct values above which short text is no category
 _KEY_NAME = re.compile(r"(^|[_\W])(id|ids|key|uuid|guid|index|idx|no|nr|row|rownames|serial|number)s?$|Id$|ID$", re.IGNORECASE)
 _EVENT_NAME = re.compile(r"time|date|stamp|when|created|_at$|_on$|\bday\b", re.IGNORECASE)
+_CALENDAR = re.compile(r"year|month|quarter|week|yr|season", re.IGNORECASE)
 _LIFE_NAME = re.compile(r"birth|born|dob|expir|valid|until|due", re.IGNORECASE)
 _SPARK_CANNOT = ("time32", "time64", "duration", "month_day_nano")
 
@@ -52,10 +53,10 @@ def assign(columns: Sequence[Column], target: Target) -> Roles:
     """A role for every column but the target."""
     roles = Roles()
     others = [column for column in columns if column.name != target.name]
-    _choose_time(others, target, roles)
+    time = _choose_time(others, target, roles)
     for column in others:
-        if column.name != roles.time:
-            _assign(column, target, roles)
+        if column is not time:
+            _assign(column, target, time, roles)
     if target.rare:
         named = ", ".join(f"{value!r} ({count})" for value, count in list(target.rare.items())[:5])
         roles.said.append(f"Classes with fewer than 10 rows are left out of learning: {named}")
@@ -86,7 +87,7 @@ def knobs(target: Target, roles: Roles) -> dict[str, Any]:
     }
 
 
-def _choose_time(columns: Sequence[Column], target: Target, roles: Roles) -> None:
+def _choose_time(columns: Sequence[Column], target: Target, roles: Roles) -> Column | None:
     candidates = [c for c in columns if c.kind == "time" and c.name and not _LIFE_NAME.search(c.name)]
     usable = []
     for column in candidates:
@@ -100,18 +101,19 @@ def _choose_time(columns: Sequence[Column], target: Target, roles: Roles) -> Non
         # The most precise one that is named like an event; the first of equals.
         best = max(usable, key=lambda c: (bool(_EVENT_NAME.search(c.name)), len(pc.unique(c.values))))
         roles.time = best.name
-        # The year says nothing about the years to come.
-        roles.dates[best.name] = {"patterns": [], "parts": [part for part in _parts(best) if part != "year"]}
+        parts = [part for part in _parts(best) if _returns(best, part, target.holdout)]
+        roles.dates[best.name] = {"patterns": [], "parts": parts}
         roles.said.append(f"The rows are split by {best.name!r}: the last {target.holdout:.0%} are held back")
-    else:
-        roles.said.append(
-            f"The rows are split by chance: {target.holdout:.0%} are held back (no column says when a row came to be)"
-        )
+        return best
+    roles.said.append(f"The rows are split by chance: {target.holdout:.0%} are held back (no column says when a row came to be)")
+    return None
 
 
-def _assign(column: Column, target: Target, roles: Roles) -> None:
+def _assign(column: Column, target: Target, time: Column | None, roles: Roles) -> None:
     name = column.name
     reason = _useless(column, target)
+    if not reason and time is not None and _says_the_time(column, time):
+        reason = f"it goes on as {time.name!r} does: tomorrow's values are none of today's"
     if not reason and (key := _is_key(column)):
         roles.keys.append(name)
         reason = key
@@ -135,6 +137,21 @@ def _parts(column: Column) -> list[str]:
     times = column.values.to_pandas().dropna().dt
     parts = {"year": times.year, "month": times.month, "weekday": times.weekday, "hour": times.hour}
     return [name for name, values in parts.items() if values.nunique() > 1]
+
+
+def _returns(time: Column, part: str, holdout: float) -> bool:
+    """Were the part's last values there before? The months that end a single year were not."""
+    times = time.values.to_pandas().dropna().sort_values()
+    values = getattr(times.dt, part)
+    first = int(len(values) * (1 - holdout))
+    return bool(values.iloc[first:].isin(values.iloc[:first].unique()).mean() > 0.95)
+
+
+def _says_the_time(column: Column, time: Column) -> bool:
+    if column.kind not in ("int", "float") or column.loose or not _CALENDAR.search(column.name):
+        return False
+    pairs = pd.DataFrame({"x": column.numbers(), "time": time.values.to_pandas()}).dropna()
+    return bool(pairs.x.nunique() > 1 and pairs.rank().corr().iloc[0, 1] > 0.9)
 
 
 def _assign_text(column: Column, roles: Roles) -> None:
