@@ -43,7 +43,7 @@ def init(
     source = templates.template(template)
     if (data is None) != (target is None):
         raise SpecError("--data and --target go together: the one is a table, the other its column to predict")
-    folder = (dags or _configured_dags()).absolute() / name
+    folder = (dags or Path(Settings.load().dags_folder)).absolute() / name
     if folder.exists():
         raise SpecError(f"There is {folder} already: choose another name, or remove it first")
     documents: dict[str, Any] = {}
@@ -82,12 +82,6 @@ def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
     if "error" in found:
         raise (named(found["error"]["type"]) or SpecError)(found["error"]["message"])
     return found
-
-
-def _configured_dags() -> Path:
-    from airflow.configuration import conf
-
-    return Path(conf.get_mandatory_value("core", "dags_folder"))
 
 
 def _about(drafted: dict[str, Any]) -> list[str]:

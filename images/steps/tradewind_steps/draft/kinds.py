@@ -45,8 +45,11 @@ FORMATS: dict[str, str] = {
     "%d-%b-%Y": "d-MMM-yyyy",
     "%d %b %Y": "d MMM yyyy",
     "%b %d, %Y": "MMM d, yyyy",
+    "%b %d %Y": "MMM d yyyy",
     "%d %B %Y": "d MMMM yyyy",
     "%B %d, %Y": "MMMM d, yyyy",
+    "%b %Y": "MMM yyyy",
+    "%Y-%m": "yyyy-MM",
 }
 ISO = "ISO8601"
 _LOOKS_DATED = r"^\s*(\d{1,4}[-/. ]|[A-Z][a-z]{2,8}\.? \d)"

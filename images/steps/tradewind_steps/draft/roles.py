@@ -16,10 +16,11 @@ from tradewind_steps.draft.kinds import FORMATS, Column
 from tradewind_steps.draft.target import Target, cannot_split, rules
 
 _FEW = 20  # distinct values that are categories however long
+_FEWEST = 10  # rows that must have a value
 _WORDS = 3.0  # a text column has as many words a cell, on average
 _LISTS = 0.3  # the share of cells with a comma above which a column holds lists: "Comedy, Drama"
 _NAMES = 0.5  # a column with more distinct values than this share of its rows names things, one by one
-_CATEGORIES = 1000  # distinct values above which short text is no category
+_CATEGORIES = 1000  # ... and of more distinct values than this, a third of the share does
 _KEY_NAME = re.compile(r"(^|[_\W])(id|ids|key|uuid|guid|index|idx|no|nr|row|rownames|serial|number)s?$|Id$|ID$", re.IGNORECASE)
 _EVENT_NAME = re.compile(r"time|date|stamp|when|created|_at$|_on$|\bday\b", re.IGNORECASE)
 _CALENDAR = re.compile(r"year|month|quarter|week|yr|season", re.IGNORECASE)
@@ -63,6 +64,8 @@ def assign(columns: Sequence[Column], target: Target) -> Roles:
     missing = target.column.rows - target.rows - sum(target.rare.values())
     if missing:
         roles.said.append(f"{missing:,} of {target.column.rows:,} rows have no {target.name!r}; the features leave them out")
+    if not (roles.numbers or roles.categories or roles.texts):
+        roles.said.append("There is nothing but dates to learn from: a model can know the season and the hour, and no trend")
     for name, reason in roles.left_out.items():
         roles.said.append(f"{name!r} is left out: {reason}")
     return roles
@@ -159,7 +162,7 @@ def _assign_text(column: Column, roles: Roles) -> None:
     texts = pd.Series(counts.index.astype(str))
     words = float((texts.str.count(r"\w+") * counts.to_numpy()).sum() / counts.sum())
     listed = float((texts.str.contains(r"\w[,;|] ?\w") * counts.to_numpy()).sum() / counts.sum()) > _LISTS
-    many = len(counts) > _NAMES * column.present or len(counts) > _CATEGORIES
+    many = len(counts) > _NAMES * column.present or (len(counts) > _CATEGORIES and len(counts) > _NAMES / 3 * column.present)
     if len(counts) > _FEW and (words >= _WORDS or listed or (many and words >= 1.5)):
         roles.texts.append(column.name)
     elif many:
@@ -175,6 +178,8 @@ def _useless(column: Column, target: Target) -> str | None:
         return "it is empty"
     if column.kind is None:
         return f"a model takes numbers and text, not {column.values.type}"
+    if column.present < _FEWEST:
+        return f"{column.present} of {column.rows:,} rows have one"
     distinct = column.distinct()
     if len(distinct) < 2 and not column.nulls:
         return f"all rows have {plain(distinct.index[0])!r}"

@@ -64,7 +64,8 @@ def read_target(columns: Sequence[Column], name: str) -> Target:
         near = difflib.get_close_matches(name, by_name, 1) or [other for other in by_name if other.lower() == name.lower()]
         raise ValidationFailed(
             f"Target {name!r}: there is no such column; there are {', '.join(map(repr, by_name))}"
-            + (f" (may it be {near[0]!r}?)" if near else "")
+            + (f" (may it be {near[0]!r}?)" if near and len(by_name) > 1 else "")
+            + ("; are the columns separated by something other than a comma?" if len(by_name) == 1 else "")
         )
     column = by_name[name]
     if column.kind in (None, "time"):
