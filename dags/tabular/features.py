@@ -43,8 +43,12 @@ def label(name: str, kind: str) -> Column:
 
 def number(name: str, kind: str) -> Column:
     if kind == "string":  # numbers with signs, or with marks for missing, among them: what is none becomes null
-        return F.expr(f"try_cast(regexp_replace({quoted(name)}, '{SIGNS}', '') AS double)")
-    return cell(name) if kind == "boolean" else cell(name).cast("double")
+        return finite(F.expr(f"try_cast(regexp_replace({quoted(name)}, '{SIGNS}', '') AS double)"))
+    return cell(name) if kind == "boolean" else finite(cell(name).cast("double"))
+
+
+def finite(value: Column) -> Column:
+    return F.when(F.abs(value) < F.lit(float("inf")), value)
 
 
 def instant(name: str, patterns: list[str]) -> Column:

@@ -20,8 +20,9 @@ def bundled(name: str) -> pd.DataFrame:
     return found.frame.assign(target=found.target.map(dict(enumerate(map(str, found.target_names)))))
 
 
+hostile = {"mean radius": "`radius` (mm)", "mean texture": "a.b", "mean area": "{{ area }}", "mean perimeter": "<script>"}
 bundled("iris").to_csv(folder / "iris.csv", index_label="")
-bundled("breast_cancer").to_parquet(folder / "cancer.parquet", index=False)
+bundled("breast_cancer").rename(columns=hostile).to_parquet(folder / "cancer.parquet", index=False)
 bundled("diabetes").to_csv(folder / "diabetes.csv", index=False)
 pd.read_csv(flights / "planes.csv").to_csv(folder / "planes.csv", index=False)
 pd.read_csv(flights / "airports.csv").to_parquet(folder / "airports.parquet", index=False)

@@ -108,6 +108,7 @@ TABLES: dict[str, tuple[dict[str, Cell], str]] = {
     "nearly": (cells(Price=chance), "price"),
     "twice": (cells(Price=chance, price=chance), "y"),
     "ids": (cells(name=lambda n: f"name {n}"), "name"),
+    "numbered": (cells(**{"2013": chance}), "2013"),
 }
 
 
@@ -254,6 +255,7 @@ def test_no_split_by_a_time_that_parts_the_classes(drafts: dict[str, Any]) -> No
         ("few", "expected at least 50 rows that have one, got 20"),
         ("nearly", "Target 'price': there is no such column; there are 'y', 'x', 'Price' (may it be 'Price'?)"),
         ("twice", "the columns 'Price' and 'price' are one to Spark: rename one of them"),
+        ("numbered", "Target '2013': expected a name that does not read as a number or a template: rename it"),
         ("ids", "Target 'name' is text with 400 different values in 400 rows ('name 0', "),
     ],
 )

@@ -15,9 +15,11 @@ from typing import Any
 from tradewind.errors import TradewindError, ValidationFailed
 from tradewind_steps.draft import suite
 from tradewind_steps.draft.kinds import recognise
-from tradewind_steps.draft.roles import assign, knobs
+from tradewind_steps.draft.roles import assign, knobs, reads_as_value
 from tradewind_steps.draft.target import read_target
 from tradewind_steps.validate.reading import read_table
+
+_SPARK_CANNOT = ("time32", "time64", "duration", "month_day_nano")
 
 
 def look_at(path: Path, target_name: str) -> dict[str, Any]:
@@ -32,6 +34,11 @@ def look_at(path: Path, target_name: str) -> dict[str, Any]:
         other = folded.setdefault(name.lower(), name)
         if other != name:
             raise ValidationFailed(f"{path.name}: the columns {other!r} and {name!r} are one to Spark: rename one of them")
+    for field in table.schema:
+        if str(field.type).startswith(_SPARK_CANNOT):
+            raise ValidationFailed(f"{path.name}: column {field.name!r} is {field.type}, which Spark does not read: leave it out")
+    if reads_as_value(target_name):
+        raise ValidationFailed(f"Target {target_name!r}: expected a name that does not read as a number or a template: rename it")
     columns = [recognise(name, table[name]) for name in table.column_names]
     target = read_target(columns, target_name)
     roles = assign(columns, target)

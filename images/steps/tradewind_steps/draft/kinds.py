@@ -97,7 +97,9 @@ class Column:
 
     def numbers(self) -> np.ndarray:
         """The values as 64-bit floats, missing ones NaN."""
-        column = loose_numbers(self.values) if casting.is_text(self.values.type) else pc.cast(self.values, pa.float64())
+        column = (
+            loose_numbers(self.values) if casting.is_text(self.values.type) else pc.cast(self.values, pa.float64(), safe=False)
+        )
         return np.asarray(column.to_numpy(), dtype="float64")
 
 

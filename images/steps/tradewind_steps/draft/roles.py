@@ -25,7 +25,6 @@ _KEY_NAME = re.compile(r"(^|[_\W])(id|ids|key|uuid|guid|index|idx|no|nr|row|rown
 _EVENT_NAME = re.compile(r"time|date|stamp|when|created|_at$|_on$|\bday\b", re.IGNORECASE)
 _CALENDAR = re.compile(r"year|month|quarter|week|yr|season", re.IGNORECASE)
 _LIFE_NAME = re.compile(r"birth|born|dob|expir|valid|until|due", re.IGNORECASE)
-_SPARK_CANNOT = ("time32", "time64", "duration", "month_day_nano")
 
 
 @dataclass
@@ -96,7 +95,7 @@ def _choose_time(columns: Sequence[Column], target: Target, roles: Roles) -> Col
     for column in candidates:
         if reason := cannot_split(target, column):
             roles.said.append(f"{column.name!r} holds times, but the rows are not split by it: {reason}")
-        elif _unstable(column.name):
+        elif reads_as_value(column.name):
             roles.said.append(f"{column.name!r} holds times, but its name reads as a value: rename it to split by it")
         else:
             usable.append(column)
@@ -222,6 +221,6 @@ def _is_key(column: Column) -> str | None:
     return "it names one row each" if words < 1.5 or _KEY_NAME.search(column.name) else None
 
 
-def _unstable(name: str) -> bool:
+def reads_as_value(name: str) -> bool:
     """Would Airflow's templates read the name as something else than text?"""
     return "{" in name or bool(re.fullmatch(r"\s*([-+.\d].*|None|True|False|[\[\(\"'].*)", name))

@@ -157,7 +157,7 @@ def _range(column: Column, named: dict[str, Any], *, key: bool) -> Iterator[Draf
     most = 0.0 if high <= 0 else high + reach / 2
     bounds = {"min_value": _round(least), "max_value": _round(most)}
     note = f"Today from {low:g} to {high:g}"
-    yield Draft("expect_column_values_to_be_between", {**named, **bounds}, _nothing(column), note=note)
+    yield Draft("expect_column_values_to_be_between", {**named, **bounds}, np.isinf(numbers), note=note)
     if far:
         near = {"min_value": _round(float(first) - _FAR * middle), "max_value": _round(float(last) + _FAR * middle)}
         with np.errstate(invalid="ignore"):
