@@ -27,6 +27,8 @@ def test_from_a_table_to_a_prediction(dags: Dags) -> None:
     assert "'Runtime' is a number (regression)" in made.stdout
     assert "The rows are split by 'Released'" in made.stdout
     table = json.loads((dags.folder / "films" / "table.json").read_text())
+    files = {path.name for path in data_path("dags").joinpath("tabular").iterdir()} - {"sample.csv", "__pycache__"}
+    assert {path.name for path in (dags.folder / "films").iterdir()} == files
     run = dags.run("films", rules=table["rules"], trees=30)
     assert run.states() == dict.fromkeys(CHAIN, "success")
     gate, rollout = run.metrics("evaluate"), run.metrics("rollout")

@@ -58,7 +58,7 @@ def init(
             "expectations.json": drafted["expectations"],
         }
         said = [*_about(drafted), *drafted["said"], *_doubtful(drafted["expectations"])]
-    templates.copy(source, folder, documents=documents)
+    templates.copy(source, folder, documents=documents, without=[templates.SAMPLE] if documents else [])
     console.print(f"[bold]{folder}[/]")
     for line in said:
         console.print(f"  {line}", markup=False)

@@ -6,7 +6,7 @@ import ast
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from tradewind.errors import SpecError
 from tradewind.resources import data_path
 
 TABLE = "table.json"  # a template that has one can be fitted to any table
-_IGNORED = shutil.ignore_patterns("__pycache__", ".*", "*.pyc")
+SAMPLE = "sample.csv"  # what such a template learns from as it stands
+_IGNORED = ("__pycache__", ".*", "*.pyc")
 
 
 def templates() -> dict[str, str]:
@@ -47,11 +48,12 @@ def json_text(document: Mapping[str, Any]) -> str:
     return "{\n  " + ",\n  ".join(f"{_flat(key)}: {lines(value)}" for key, value in document.items()) + "\n}\n"
 
 
-def copy(source: Path, target: Path, *, documents: Mapping[str, Any]) -> None:
+def copy(source: Path, target: Path, *, documents: Mapping[str, Any], without: Sequence[str] = ()) -> None:
     """A copy of a template's folder, whole or not at all: Airflow may be reading the folder above it.
 
     Args:
         documents: by file name, what JSON files of the copy hold instead of the template's.
+        without: files of the template that the copy does not have.
 
     Raises:
         SpecError: there is something at ``target``, or it cannot be written.
@@ -61,7 +63,7 @@ def copy(source: Path, target: Path, *, documents: Mapping[str, Any]) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".init-") as scratch:
-            made = Path(shutil.copytree(source, Path(scratch) / target.name, ignore=_IGNORED))
+            made = Path(shutil.copytree(source, Path(scratch) / target.name, ignore=shutil.ignore_patterns(*_IGNORED, *without)))
             for name, document in documents.items():
                 (made / name).write_text(json_text(document), encoding="utf-8")
             made.replace(target)

@@ -222,5 +222,5 @@ def _is_key(column: Column) -> str | None:
 
 
 def reads_as_value(name: str) -> bool:
-    """Would Airflow's templates read the name as something else than text?"""
-    return "{" in name or bool(re.fullmatch(r"\s*([-+.\d].*|None|True|False|[\[\(\"'].*)", name))
+    """Would Airflow's templates, or Spark's, read the name as something else than text?"""
+    return "{" in name or "`" in name or bool(re.fullmatch(r"\s*([-+.\d].*|None|True|False|[\[\(\"'].*)", name))

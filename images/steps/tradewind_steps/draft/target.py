@@ -19,6 +19,7 @@ from tradewind_steps.draft.kinds import Column
 FEWEST_OF_A_CLASS = 10  # rows; a class with less may be on one side of the split only
 _FEWEST_ROWS = 50
 _MOST_CLASSES = 100
+_MOST_CODES = 20  # whole numbers with more values are amounts, as the train step sees it
 _SMALL = 2000  # rows below which the holdout is larger
 _FEWEST_TIMES = 10
 
@@ -59,6 +60,24 @@ def read_target(columns: Sequence[Column], name: str) -> Target:
     Raises:
         ValidationFailed: it is not there, or no model can learn it; says what would help.
     """
+    column = _find(columns, name)
+    series = pd.Series(column.numbers(), name=name) if column.loose else column.values.to_pandas().rename(name)
+    present = series.notna().to_numpy()
+    if present.sum() < _FEWEST_ROWS:
+        raise ValidationFailed(f"Target {name!r}: expected at least {_FEWEST_ROWS} rows that have one, got {int(present.sum())}")
+    if column.kind in ("int", "float") and series.nunique() <= _MOST_CODES and bool((series[present] % 1 == 0).all()):
+        series = series.astype("Int64")  # also where they are written as 1.0
+    task = recognise_task(series[present])
+    holdout = 0.2 if present.sum() >= _SMALL else 0.3
+    if task != "regression":
+        return _classes(column, series, int(present.sum()), holdout)
+    numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+    return Target(
+        column=column, task=task, classes=[], rare={}, usable=np.isfinite(numbers), numbers=numbers, holdout=holdout
+    )  # fmt: skip
+
+
+def _find(columns: Sequence[Column], name: str) -> Column:
     by_name = {column.name: column for column in columns}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, 1) or [other for other in by_name if other.lower() == name.lower()]
@@ -73,35 +92,22 @@ def read_target(columns: Sequence[Column], name: str) -> Target:
         raise ValidationFailed(
             f"Target {name!r} {what}: expected numbers, text or true and false, of which a model can learn one"
         )
-    series = pd.Series(column.numbers(), name=name) if column.loose else column.values.to_pandas().rename(name)
-    present = series.notna().to_numpy()
-    if column.kind == "int":
-        series = series.astype("Int64")
-    if present.sum() < _FEWEST_ROWS:
-        raise ValidationFailed(f"Target {name!r}: expected at least {_FEWEST_ROWS} rows that have one, got {int(present.sum())}")
-    task = recognise_task(series[present], None)
-    whole = column.kind == "float" and bool((series[present] % 1 == 0).all()) and series.nunique() <= 20
-    if task == "regression" and whole:  # whole numbers that were written as 1.0: the features make them whole again
-        series = series.astype("Int64")
-        task = recognise_task(series[present], None)
-    holdout = 0.2 if present.sum() >= _SMALL else 0.3
-    if task == "regression":
-        numbers = series.to_numpy(dtype="float64", na_value=np.nan)
-        return Target(
-            column=column, task=task, classes=[], rare={}, usable=~np.isnan(numbers), numbers=numbers, holdout=holdout
-        )  # fmt: skip
+    return column
+
+
+def _classes(column: Column, series: pd.Series, present: int, holdout: float) -> Target:
     counts = series.value_counts()
-    kept = sorted(counts.index[counts >= FEWEST_OF_A_CLASS])
     if len(counts) > _MOST_CLASSES:
         shown = ", ".join(repr(str(value)) for value in counts.index[:3])
         raise ValidationFailed(
-            f"Target {name!r} is text with {len(counts):,} different values in {int(present.sum()):,} rows ({shown}, ...): "
+            f"Target {column.name!r} is text with {len(counts):,} different values in {present:,} rows ({shown}, ...): "
             f"expected numbers, or at most {_MOST_CLASSES} classes; if these are amounts, write them as plain numbers"
         )
+    kept = sorted(counts.index[counts >= FEWEST_OF_A_CLASS])
     if len(kept) < 2:
         rarest = ", ".join(f"{value!r} has {count}" for value, count in counts.tail(3).items())
         raise ValidationFailed(
-            f"Target {name!r}: expected two classes or more of {FEWEST_OF_A_CLASS} rows or more, got {len(kept)} ({rarest})"
+            f"Target {column.name!r}: expected at least two classes of {FEWEST_OF_A_CLASS} rows each, got {len(kept)} ({rarest})"
         )
     codes = series.map({value: position for position, value in enumerate(kept)}).to_numpy(dtype="float64", na_value=np.nan)
     return Target(
