@@ -31,9 +31,9 @@ def linked_home(home: Path, environments: Environments) -> Path:
     return home
 
 
-def copy_template(dags: Path, name: str = "flight_delay") -> Path:
+def copy_template(dags: Path, name: str = "flight_delay", *, template: str = "flight_delay") -> Path:
     """What a user does to make a pipeline of their own: copy the template's folder."""
-    return Path(shutil.copytree(data_path("dags") / "flight_delay", dags / name, ignore=shutil.ignore_patterns("__pycache__")))
+    return Path(shutil.copytree(data_path("dags") / template, dags / name, ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def sample_flights(home: Path) -> Path:

@@ -123,6 +123,7 @@ class Settings:
     serving: str = "local"
     profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
     airflow_url: str = ""
+    dags_folder: str = ""
 
     @classmethod
     @functools.cache
@@ -137,10 +138,14 @@ class Settings:
         def get(option: str) -> str | None:
             return conf.get(SECTION, option, fallback=None)
 
-        return cls.read(get, airflow_url=conf.get("api", "base_url", fallback="") or "")
+        return cls.read(
+            get,
+            airflow_url=conf.get("api", "base_url", fallback="") or "",
+            dags_folder=conf.get("core", "dags_folder", fallback="") or "",
+        )
 
     @classmethod
-    def read(cls, get: Callable[[str], str | None], *, airflow_url: str = "") -> Self:
+    def read(cls, get: Callable[[str], str | None], *, airflow_url: str = "", dags_folder: str = "") -> Self:
         """Settings from a function that gives an option's text, or None where it is not set. An empty text is not set."""
 
         def text(option: str) -> str | None:
@@ -160,6 +165,7 @@ class Settings:
             serving=_one_of("serving", SERVINGS, text("serving") or ""),
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
+            dags_folder=dags_folder,
         )
 
     def profile(self, name: str) -> Profile:

@@ -1,4 +1,4 @@
-"""What a Dag file of the template costs Airflow each time that it is parsed."""
+"""What a Dag file of a template costs Airflow each time that it is parsed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import pytest
 from live import copy_template
+
+from tradewind.cli.templates import templates
 
 LIMIT = 0.1  # seconds above an empty Dag
 TIMES = 7
@@ -49,19 +50,17 @@ def parse(*files: Path) -> list[tuple[float, list[str]]]:
     return found  # type: ignore[return-value]
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    return copy_template(tmp_path) / "dag.py"
+def test_it_loads_nothing_heavy(tmp_path: Path) -> None:
+    names = list(templates())
+    for name, (_, modules) in zip(
+        names, parse(*(copy_template(tmp_path, name, template=name) / "dag.py" for name in names)), strict=True
+    ):
+        assert "tradewind.operators.train" in modules, name
+        assert not {module.split(".")[0] for module in modules} & set(HEAVY), name
 
 
-def test_it_loads_nothing_heavy(template: Path) -> None:
-    [(_, modules)] = parse(template)
-    assert "tradewind.operators.train" in modules
-    assert not {module.split(".")[0] for module in modules} & set(HEAVY)
-
-
-def test_it_adds_little_to_an_empty_dag(template: Path, tmp_path: Path) -> None:
-    empty = tmp_path / "empty.py"
+def test_it_adds_little_to_an_empty_dag(tmp_path: Path) -> None:
+    template, empty = copy_template(tmp_path) / "dag.py", tmp_path / "empty.py"
     empty.write_text(EMPTY)
     seconds = [taken for taken, _ in parse(*[template, empty] * TIMES)]
     ours, nothing = median(seconds[::2]), median(seconds[1::2])

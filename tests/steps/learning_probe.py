@@ -30,4 +30,7 @@ for text in json.loads(Path(sys.argv[1]).read_text()):
                 for name, ref in step.outputs.items()
             }
             found.append({"metrics": result.metrics, "outputs": outputs})
+        for name in [name for name, module in sys.modules.items() if (getattr(module, "__file__", "") or "").startswith(scratch)]:
+            del sys.modules[name]  # the next pipeline has modules of its own by these names
+        sys.path[:] = [entry for entry in sys.path if not entry.startswith(scratch)]
 print(json.dumps(found))

@@ -88,7 +88,8 @@ def test_the_wheel_has_the_packages_the_locks_and_the_templates_and_nothing_else
     }
     locks = {path.parent.name for path in REPOSITORY.glob("images/*/requirements.lock")}
     assert {f"tradewind/_data/images/{image}/requirements.lock" for image in locks} <= set(names)
-    assert not [name for name in names if name.endswith(".pyc") or "/test" in name]
+    assert not [name for name in names if name.endswith(".pyc") or ("/test_" in name and "/_data/dags/" not in name)]
+    assert {f"tradewind/_data/dags/tabular/{name}" for name in ("table.json", "sample.csv", "test_pipeline.py")} <= set(names)
     licence = next(name for name in names if name.endswith("licenses/LICENSE"))
     assert "Apache License" in zipfile.ZipFile(wheel).read(licence).decode()
 

@@ -9,11 +9,13 @@ from rich.console import Console
 
 from tradewind.cli.demo import demo
 from tradewind.cli.gc import gc
+from tradewind.cli.init import init
 from tradewind.cli.releases import hold, promote, releases, resume, rollback
 from tradewind.cli.serve import serve
 from tradewind.errors import TradewindError
 
 app = typer.Typer(help="End-to-end machine learning on Airflow.", no_args_is_help=True, pretty_exceptions_show_locals=False)
+app.command()(init)
 app.command()(demo)
 app.command()(serve)
 app.command()(gc)

@@ -1,0 +1,100 @@
+"""``tradewind init``: a pipeline of one's own from a template, with what a table says already filled in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tradewind.cli import templates
+from tradewind.errors import SpecError, StepFailed, named
+from tradewind.runtimes.environments import Environments
+from tradewind.serving.base import checked_name
+from tradewind.settings import Settings
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def init(
+    name: Annotated[str | None, typer.Argument(help="The pipeline's name: its folder, Dag, experiment and model.")] = None,
+    template: Annotated[str, typer.Option(help="The template to copy.")] = "tabular",
+    data: Annotated[Path | None, typer.Option(help="A CSV or Parquet to fit the pipeline to.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of it to predict.")] = None,
+    dags: Annotated[
+        Path | None, typer.Option(help="The Dags folder; by default the one that Airflow is configured with.")
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the steps' environments; by default what Airflow's configuration names.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Only show the templates.")] = False,
+) -> None:
+    """Make a pipeline of your own from a template; with --data and --target, one that is fitted to a table."""
+    if list_:
+        for known, line in templates.templates().items():
+            console.print(f"[bold]{known}[/]  {line}")
+        return
+    if not name:
+        raise SpecError("NAME: expected the new pipeline's name, got none; tradewind init --list shows the templates")
+    checked_name(name, "NAME")
+    source = templates.template(template)
+    if (data is None) != (target is None):
+        raise SpecError("--data and --target go together: the one is a table, the other its column to predict")
+    folder = (dags or Path(Settings.load().dags_folder)).absolute() / name
+    if folder.exists():
+        raise SpecError(f"There is {folder} already: choose another name, or remove it first")
+    documents: dict[str, Any] = {}
+    said: list[str] = []
+    if data is not None and target is not None:
+        if not templates.fits_any_table(source):
+            fitting = [known for known in templates.templates() if templates.fits_any_table(templates.template(known))]
+            raise SpecError(f"The template {template!r} is written for its own tables; --data goes with: {', '.join(fitting)}")
+        drafted = draft(data.absolute(), target, home=home.absolute() if home else Settings.load().home)
+        documents = {
+            templates.TABLE: {"data": str(data.absolute()), **drafted["table"]},
+            "expectations.json": drafted["expectations"],
+        }
+        said = [*_about(drafted), *drafted["said"], *_doubtful(drafted["expectations"])]
+    templates.copy(source, folder, documents=documents, without=[templates.SAMPLE] if documents else [])
+    console.print(f"[bold]{folder}[/]")
+    for line in said:
+        console.print(f"  {line}", markup=False)
+    console.print(f"Run it with: tradewind demo --dag {name} --dags {folder.parent}", markup=False)
+
+
+def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
+    """What the data say, found out by a process of the data environment; see `tradewind_steps.draft`.
+
+    Raises:
+        ValidationFailed: the file cannot be read, or the target cannot be learned.
+        StepFailed: the process died; with the end of what it said.
+    """
+    python = Environments(home / "envs").python("data", say=console.print)
+    with console.status(f"Looking at {data.name}"):
+        done = subprocess.run([python, "-m", "tradewind_steps.draft", data, target], capture_output=True, text=True, check=False)
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise StepFailed(f"Looking at {data} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}") from error
+    if "error" in found:
+        raise (named(found["error"]["type"]) or SpecError)(found["error"]["message"])
+    return found
+
+
+def _about(drafted: dict[str, Any]) -> list[str]:
+    table = drafted["table"]
+    task = {"regression": "a number", "binary": "two classes", "multiclass": f"{len(table['classes'])} classes"}[table["task"]]
+    kinds = ", ".join(f"{len(table[kind])} {kind}" for kind in ("numbers", "categories", "texts", "dates") if table[kind])
+    rules = len(drafted["expectations"]["expectations"])
+    return [
+        f"{table['label']!r} is {task} ({table['task']}), learned from {kinds}; {drafted['rows']:,} rows, {rules} expectations"
+    ]
+
+
+def _doubtful(suite: dict[str, Any]) -> list[str]:
+    marked = [entry for entry in suite["expectations"] if "Doubtful" in entry["notes"]]
+    named_columns = list(dict.fromkeys(repr(entry["kwargs"]["column"]) for entry in marked))
+    return [f"To look at in expectations.json, marked as doubtful: {', '.join(named_columns)}"] if marked else []

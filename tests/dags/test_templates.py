@@ -1,0 +1,47 @@
+"""A copy of a template under another name keeps its test, which runs where only the package is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tradewind.cli import templates
+from tradewind.resources import data_path
+from tradewind.runtimes.environments import Environments
+
+TESTED = ["air_time", "tabular"]
+
+
+def test_each_template_says_what_it_does() -> None:
+    assert set(templates.templates()) >= {"flight_delay", *TESTED}
+    for name, line in templates.templates().items():
+        folder = data_path("dags") / name
+        assert line.endswith(".")
+        assert len((folder / "dag.py").read_text().splitlines()) <= 85
+        assert {path.name for path in folder.iterdir()} >= {"README.md", "dag.py", "features.py", "train.py", "expectations.json"}
+
+
+def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> None:
+    """All at once: a step waits much of its time."""
+    variables = {
+        **os.environ,
+        "AIRFLOW__TRADEWIND__HOME": str(environments.folder.parent),
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+    }
+    running = []
+    for name in TESTED:
+        folder = tmp_path / "dags" / f"my_{name}"
+        templates.copy(data_path("dags") / name, folder, documents={})
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+        with (tmp_path / f"{name}.log").open("w") as log:
+            running.append((name, subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=log, stderr=subprocess.STDOUT)))
+    for name, process in running:
+        code = process.wait(400)
+        said = (tmp_path / f"{name}.log").read_text()
+        print(said)
+        if code:
+            pytest.fail(f"the test of a copy of {name}: exit code {code}\n{said[-3000:]}")
