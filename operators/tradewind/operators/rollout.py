@@ -101,13 +101,27 @@ class SeldonRolloutOperator(TradewindOperator):
 
             self.log.info("Waiting for the traffic of the canary")
             trigger = RolloutTrigger(target=record.target, holder=_holder(context), poll_interval=self.poll_interval)
-            self.defer(trigger=trigger, method_name="resume", kwargs={"asked": asked})
+            self.defer(trigger=trigger, method_name="resume", kwargs={"asked": asked}, timeout=self.execution_timeout)
         return self._outcome(context, settings, asked, record)
 
     def resume(self, context: Context, event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
         """When the trigger has seen the rollout's end."""
         metrics: dict[str, Any] = self.translated(lambda: self._resumed(context, event, asked))
         return metrics
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """A time limit that passed while the trigger waited takes the rollout back."""
+        from airflow.sdk.exceptions import TaskDeferralTimeout
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            from tradewind.rollout.hands import driver
+
+            with driver(str(_asked(self.version)["name"]), holder=_holder(context), say=self.log.info) as hands:
+                hands.order("roll_back", by="Airflow", why="the task's time was over")
+                hands.finish()
+            raise
 
     def on_kill(self) -> None:
         if self._runtime:
