@@ -19,8 +19,8 @@ _IGNORED = ("__pycache__", ".*", "*.pyc")
 
 
 def templates() -> dict[str, str]:
-    """By name, what each does: the first line of its ``dag.py``."""
-    found = sorted(path.parent for path in data_path("dags").glob("*/dag.py"))
+    """By name, what each does: the first line of its ``dag.py``. A Dag that trains nothing is no template."""
+    found = sorted(path.parent for path in data_path("dags").glob("*/train.py"))
     return {folder.name: (ast.get_docstring(ast.parse((folder / "dag.py").read_text())) or "").split("\n")[0] for folder in found}
 
 
