@@ -103,7 +103,7 @@ def _choose_time(columns: Sequence[Column], target: Target, roles: Roles) -> Col
         # The most precise one that is named like an event; the first of equals.
         best = max(usable, key=lambda c: (bool(_EVENT_NAME.search(c.name)), len(pc.unique(c.values))))
         roles.time = best.name
-        parts = [part for part in _parts(best) if _returns(best, part, target.holdout)]
+        parts = [part for part in _parts(best) if part != "year" and _returns(best, part, target.holdout)]
         roles.dates[best.name] = {"patterns": [], "parts": parts}
         roles.said.append(f"The rows are split by {best.name!r}: the last {target.holdout:.0%} are held back")
         return best

@@ -36,6 +36,9 @@ def test_from_a_table_to_a_prediction(dags: Dags) -> None:
     assert run.metrics("register")["name"] == "films"
     (minutes,) = predict(rollout["endpoint_url"], rollout["example"])["outputs"][0]["data"]
     assert 60 < minutes < 200
+    again = dags.run("films", rules=table["rules"], trees=30)
+    assert again.reused() == CHAIN[:4]
+    assert again.metrics("rollout")["changed"] is False
 
 
 @pytest.mark.parametrize(
