@@ -30,7 +30,7 @@ console = Console()
 
 def demo(
     home: Annotated[Path, typer.Option(help="Folder that holds all that the demo keeps: data, store, MLflow, Airflow.")] = Path(
-        ".tradewind"
+        embedded.DEMO_HOME
     ),
     dag: Annotated[str, typer.Option(help="The Dag to run.")] = "flight_delay",
     dags: Annotated[Path | None, typer.Option(help="Folder with the Dags; by default the templates.")] = None,

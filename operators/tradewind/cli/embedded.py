@@ -22,6 +22,7 @@ from tradewind.settings import Settings
 
 JAVA = 17  # the oldest that Spark 4 runs on
 _ADDRESSES = "addresses.json"
+DEMO_HOME = ".tradewind"  # below the folder in which the demo is started
 IMAGES = ("data", "train", "serve")
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from tradewind.cli import templates
+from tradewind.cli.embedded import DEMO_HOME
 from tradewind.errors import SpecError, StepFailed, named
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import checked_name
@@ -28,7 +29,10 @@ def init(
         Path | None, typer.Option(help="The Dags folder; by default the one that Airflow is configured with.")
     ] = None,
     home: Annotated[
-        Path | None, typer.Option(help="Folder of the steps' environments; by default what Airflow's configuration names.")
+        Path | None,
+        typer.Option(
+            help="Folder of the steps' environments; by default the demo's here, else what Airflow's configuration names."
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Only show the templates.")] = False,
 ) -> None:
@@ -52,7 +56,7 @@ def init(
         if not templates.fits_any_table(source):
             fitting = [known for known in templates.templates() if templates.fits_any_table(templates.template(known))]
             raise SpecError(f"The template {template!r} is written for its own tables; --data goes with: {', '.join(fitting)}")
-        drafted = draft(data.absolute(), target, home=home.absolute() if home else Settings.load().home)
+        drafted = draft(data.absolute(), target, home=_home(home))
         documents = {
             templates.TABLE: {"data": str(data.absolute()), **drafted["table"]},
             "expectations.json": drafted["expectations"],
@@ -63,6 +67,12 @@ def init(
     for line in said:
         console.print(f"  {line}", markup=False)
     console.print(f"Run it with: tradewind demo --dag {name} --dags {folder.parent}", markup=False)
+
+
+def _home(asked: Path | None) -> Path:
+    """Where the data environment is or is made: where the demo has made it, if it has."""
+    demos = Path(DEMO_HOME)
+    return (asked or (demos if demos.is_dir() else Settings.load().home)).absolute()
 
 
 def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
