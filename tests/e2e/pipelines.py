@@ -6,6 +6,7 @@ from __future__ import annotations
 COPIES: dict[str, dict[str, str]] = {
     "late_flights": {},
     "canary": {},
+    "timed": {'task_id="rollout",': 'task_id="rollout", execution_timeout=timedelta(seconds=45),'},
     "two_at_once": {"max_active_runs=1": "max_active_runs=2"},
     "monthly": {
         "SCHEDULE: Any = None": 'SCHEDULE: Any = "@monthly"',

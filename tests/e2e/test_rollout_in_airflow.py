@@ -70,6 +70,21 @@ def test_marked_failed_it_is_taken_back(platform: Platform, champion: str, traff
     assert not any(answer.startswith("failed") for answer in traffic.answers)
 
 
+def test_out_of_time_it_is_taken_back(platform: Platform) -> None:
+    """The limit holds while the task waits in the triggerer, too."""
+    assert platform.run("timed").tasks == GREEN
+    asked = Traffic.to_what_serves(platform.home, "timed")
+    assert asked
+    with asked:
+        ended = platform.run("timed", **SLOW, trees=63)
+    assert ended.tasks == {**GREEN, "rollout": "failed"}
+    record = read_record(platform.home, "timed")
+    assert record
+    assert (record.phase, record.stable, platform.champion("timed")) == ("rolled_back", "1", "1")
+    assert "the task's time was over" in record.reason or "the task was ended" in record.reason
+    assert not any(answer.startswith("failed") for answer in asked.answers)
+
+
 def test_a_killed_triggerer_takes_nothing_with_it(platform: Platform, champion: str, traffic: Traffic) -> None:
     """Another goes on with the same canary; a person's word ends it."""
     run_id, record = waits(platform, trees=62)
