@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tradewind.contract import ArtifactRef
+from tradewind.errors import RolloutAborted
 from tradewind.registry import ModelVersion, Registry, model_tags
 from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record, attempt_id
@@ -71,6 +72,8 @@ class World:
 
     def shift(self, target: str, weights: dict[str, int]) -> None:
         with self._call("shift"):
+            if missing := {version for version, weight in weights.items() if weight and version not in self.versions}:
+                raise RolloutAborted(f"{missing} is not loaded")
             self.versions = {
                 version: dataclasses.replace(
                     served, weight=weights.get(version, 0), mirror=0 if weights.get(version) else served.mirror
@@ -93,7 +96,7 @@ class World:
         return {version: self.counts.get(version, _NONE) for version in self.versions}
 
     def record(self, target: str) -> dict[str, Any] | None:
-        return json.loads(self.kept) if self.kept else None
+        return json.loads(self.kept) if self.kept is not None else None
 
     def keep_record(self, target: str, record: dict[str, Any]) -> None:
         with self._call("record"):

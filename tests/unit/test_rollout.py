@@ -349,3 +349,99 @@ def test_an_order_is_carried_out_where_nobody_else_does(world: World) -> None:
 def test_with_no_release_record_a_version_must_be_named(world: World) -> None:
     with pytest.raises(SpecError, match="name a version with --to"):
         roll_back(world.driver(), TARGET, by="ada", why="complaints")
+
+
+@pytest.mark.parametrize("rate", [0.3, 1, 3])
+def test_few_requests_that_fail_are_never_let_through(world: World, rate: float) -> None:
+    """Looks at which only one version was asked are not lost: they count at the next one at which both were."""
+    world.rate = rate  # type: ignore[assignment]
+    world.behaviour["2"] = Behaviour(errors=1.0)
+    spec = {**CANARY, "replay": ["disagreement <= 0.1"], "on_inconclusive": "replay"}
+    world.begin("2", spec)
+    record = world.to_the_end(replay=PASSED)
+    assert record.phase in ("rolled_back", "held")
+    assert world.observe(TARGET).weights.get("2", 0) <= 10
+
+
+def test_a_second_rollback_goes_further_back(world: World) -> None:
+    for version in ("2", "3"):
+        world.begin(version)
+        world.to_the_end()
+        world.passes()
+    for expected in ("2", "1"):
+        roll_back(world.driver(), TARGET, by="ada", why="complaints")
+        world.passes()
+        assert world.alias == expected
+
+
+def test_an_old_version_that_is_gone_is_loaded_again(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    world.versions.clear()
+    record = world.to_the_end()
+    assert record.phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+def test_a_plain_rollout_that_keeps_the_old_version_watches_errors_too(world: World) -> None:
+    world.behaviour["2"] = Behaviour(errors=1.0)
+    world.begin("2", {"keep_stable_s": 60})
+    world.driver().tick()
+    world.passes()
+    record = world.to_the_end()
+    assert (record.phase, world.state()) == ("rolled_back", ALL_OLD)
+
+
+def test_held_after_the_switch_errors_still_count(world: World) -> None:
+    world.begin("2", {**CANARY, "keep_stable_s": 60})
+    while world.driver().tick().record.phase != "switch":
+        world.passes()
+    world.driver().order("hold", by="ada", why="a look")
+    world.driver().tick()
+    world.behaviour["2"] = Behaviour(errors=1.0)
+    world.passes()
+    assert world.to_the_end().phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+def test_a_registry_that_answers_nonsense_leaves_no_canary_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.behaviour["2"] = Behaviour(errors=1.0)
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+
+    def nonsense(name: str, alias: str) -> None:
+        raise SpecError("403, a proxy's page")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "by_alias", nonsense)
+        for _ in range(20):
+            world.driver().tick()
+            world.passes()
+        assert world.observe(TARGET).weights == {"1": 100}
+    assert world.to_the_end().phase == "rolled_back"
+
+
+@pytest.mark.parametrize("kept", ["{}", "[]", '{"schema": 1}', '{"schema": 1, "phase": "nonsense"}'])
+def test_a_damaged_record_is_named(world: World, kept: str) -> None:
+    world.kept = kept
+    with pytest.raises(SpecError, match=r"record .*remove it, then roll out again"):
+        world.begin("2")
+
+
+def test_what_could_not_be_asked_for_is_not_new_when_it_comes() -> None:
+    def now(answers: dict[str, int]) -> VersionStatistics:
+        return VersionStatistics(requests=1, errors=0, active=0, latency_ms={}, answers=answers)
+
+    traffic = Traffic().looked(now({"0.1": 900}))
+    traffic = dataclasses.replace(Traffic(), seen=traffic.seen)
+    traffic = traffic.looked(now({})).looked(now({"0.1": 905}))
+    assert traffic.answers == {"0.1": 5}
+
+
+def test_a_rollback_that_was_ordered_is_not_ordered_away(world: World) -> None:
+    held(world)
+    world.driver().order("roll_back", by="Airflow", why="the task was ended")
+    world.driver().order("hold", by="ada", why="a look")
+    assert world.to_the_end().phase == "rolled_back"

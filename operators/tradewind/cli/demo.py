@@ -21,7 +21,7 @@ from tradewind.cli.drill import drill, progress, show
 from tradewind.cli.services import Services, running
 from tradewind.cli.traffic import Traffic
 from tradewind.cli.watch import figures_of, gate_metric, key_figure, watch
-from tradewind.errors import RolloutAborted, SpecError
+from tradewind.errors import RolloutAborted, SpecError, StepFailed
 from tradewind.runtimes.environments import Environments
 from tradewind.testing.faults import KINDS
 
@@ -64,9 +64,17 @@ def demo(
             # A canary is judged by what people ask meanwhile: where a version serves already, somebody does.
             with Traffic.to_what_serves(home, dag) or contextlib.nullcontext():
                 ended = watch(api, services, dag, params, console, live_figures=lambda: progress(home, dag))
-            figures = figures_of(api, ended)
-            figures |= {"airflow_url": addresses.airflow, "mlflow_url": addresses.mlflow, "home": str(home)}
-            figures |= _predict(_rolled_out(figures))
+            try:
+                figures = figures_of(api, ended)
+                figures |= {"airflow_url": addresses.airflow, "mlflow_url": addresses.mlflow, "home": str(home)}
+                figures |= _predict(_rolled_out(figures))
+            except (StepFailed, RolloutAborted) as error:
+                if leave:
+                    raise
+                console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
+                console.print("It stays up until Ctrl-C, to look into it.")
+                _stay(services)
+                raise typer.Exit(1) from None
             if canary_fault:
                 figures["drill"] = drill(api, services, home, dag, {**params, **challenger}, canary_fault, console)
             figures["seconds"] = round(time.monotonic() - started, 1)
@@ -160,9 +168,7 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     lines |= {
         "Model": f"{rollout['name']} version {rollout['version']}, alias champion",
         "Endpoint": figures["endpoint"],
-        "Prediction": ", ".join(f"{number:.4f}" for number in outputs) + " (probability of each class, in order)"
-        if len(outputs) > 1
-        else str(outputs),
+        "Prediction": _prediction(outputs, gate.get("classes") or []),
         "Airflow": addresses.airflow,
         "MLflow": addresses.mlflow,
         "Run": f"{figures['run']['seconds']:.1f} s; all in all {figures['seconds']:.0f} s",
@@ -174,6 +180,13 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     console.print(table, highlight=False)
     # Not through rich's wrapping: the line is there to be copied.
     console.print(f"\n{figures['curl']}\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _prediction(outputs: list[Any], classes: list[Any]) -> str:
+    """The answer to one row: a number, or the probability of each class."""
+    if len(outputs) != len(classes):
+        return ", ".join(f"{number:.4f}" for number in outputs)
+    return ", ".join(f"{name}: {number:.4f}" for name, number in zip(classes, outputs, strict=True))
 
 
 def _stay(services: Services) -> None:

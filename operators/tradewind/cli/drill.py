@@ -8,11 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tradewind.cli import embedded
 from tradewind.cli.airflow_api import AirflowApi
 from tradewind.cli.services import Services
 from tradewind.cli.traffic import Traffic
 from tradewind.cli.watch import failure, watch
 from tradewind.errors import RolloutAborted
+from tradewind.rollout.hands import driver, roll_back
 from tradewind.rollout.record import Record
 from tradewind.serving.local.client import LocalServing
 from tradewind.testing.faults import next_version_is_bad
@@ -41,9 +43,22 @@ def drill(
     if record is None or record.by.split(" / ")[1] != ended.run_id:
         raise RolloutAborted(f"The drill's version was not rolled out. {failure(api, ended) if ended.state == 'failed' else ''}")
     figures = _figures(record, fault, traffic)
-    if record.phase != "rolled_back" or figures["champion_errors"] or traffic.last != record.stable:
-        raise RolloutAborted(f"The drill failed: the rollout ended as {record.phase}, expected rolled_back: {figures}")
-    return figures
+    if record.phase == "rolled_back" and not figures["champion_errors"] and traffic.last == record.stable:
+        return figures
+    if record.phase == "done":
+        _restore(home, dag, fault)
+    raise RolloutAborted(
+        f"The drill failed: the bad version ({fault}) was expected to be rolled back, it ended as {record.phase}, after "
+        f"{figures['canary_requests']} requests of which {figures['canary_errors']} failed; of the champion's "
+        f"{figures['champion_requests']} {figures['champion_errors']} failed. Version {record.stable} serves again. A machine "
+        "that is busy with other work can hide a latency: try again when it is quiet"
+    )
+
+
+def _restore(home: Path, dag: str, fault: str) -> None:
+    """A drill never leaves its bad version behind."""
+    with driver(dag, settings=embedded.settings(home), holder="the drill", say=lambda _: None) as hands:
+        roll_back(hands, dag, by="the drill", why=f"it was a drill's version, bad by {fault}, and was not caught")
 
 
 def read_record(home: Path, dag: str) -> Record | None:

@@ -36,7 +36,7 @@ def releases(name: Name, home: Home = None) -> None:
     if not found:
         console.print(f"Nothing was ever released as {name}", highlight=False)
         return
-    table = Table("UTC", "outcome", "version", "serves since", "instead of", "by", "why")
+    table = Table("UTC", "outcome", "version", "serves", "instead of", "by", "why")
     for release in found:
         when = f"{datetime.fromtimestamp(release['at'], UTC):%Y-%m-%d %H:%M:%S}"
         why = release["reason"] or release["why"] or ""
@@ -95,8 +95,10 @@ def _say(line: str) -> None:
 
 def _show(record: Record) -> None:
     serves = record.stable if record.phase in ("rolled_back", "roll_back") else record.version
+    if record.phase == "rolled_back":
+        _say(f"The rollout of {record.target} version {record.version} was taken back")
     if record.ended:
-        _say(f"{record.target} version {serves} serves and is the champion")
+        _say(f"{record.target} version {serves} serves and is the champion" if serves else f"Nothing serves as {record.target}")
     else:
         _say(f"The rollout of {record.target} version {record.version} is in phase {record.phase}")
 

@@ -60,6 +60,8 @@ def watch(
                     results[task.task_id] = api.result(dag, run_id, task.task_id)
             live.update(_table(dag, tasks, results, live_figures()))
             if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
+                live.stop()
+                console.print()
                 return Ended(dag_id=dag, run_id=run_id, state=state, tasks=tasks, results=results)
             time.sleep(_POLL)
 

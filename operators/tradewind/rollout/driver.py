@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError, TradewindError
+from tradewind.errors import RuntimeUnavailable, SpecError, TradewindError
 from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout.observed import Observed
 from tradewind.rollout.plan import Action, plan
@@ -23,8 +23,9 @@ from tradewind.store import Store
 
 POLL_S = 1.0
 _LOCK_S = 300.0
+_FINISH_S = 600.0
 _STALE_S = 300.0  # without a tick for so long, nobody is at it any more
-_COUNTED = ("replay", "smoke", "mirror", "canary", "held", "switch")  # phases in which the proxy's counts matter
+_COUNTED = ("load", "replay", "smoke", "mirror", "canary", "held", "switch")  # phases in which the proxy's counts matter
 
 Replay = Callable[[Record], dict[str, Any]]
 """Sends the same rows to the new version and the one that serves; returns ``{"verdict", "reasons", ...}``."""
@@ -76,7 +77,7 @@ class Driver:
 
     def record(self) -> Record | None:
         found = self.serving.record(self._target)
-        return Record.from_dict(found) if found else None
+        return None if found is None else Record.from_dict(found)
 
     def begin(self, make: Callable[[float], Record | None], *, attempt: str) -> Record | None:
         """The record of an attempt: the one that is under way, or a new one by ``make``, called under the lock.
@@ -120,6 +121,8 @@ class Driver:
             found = self.record()
             if not found or found.ended:
                 raise SpecError(f"No rollout of {self._target} is under way: there is nothing to {do.replace('_', ' ')}")
+            if found.order and found.order["do"] == "roll_back":
+                return found  # it goes before all others
             ordered = _with_order(found, do, by, why, self._clock())
             self._save(ordered)
             return ordered
@@ -147,12 +150,19 @@ class Driver:
             self._tell(record, after)
             return Ticked(record=after, moved=done or after.phase != record.phase)
 
-    def finish(self, *, poll_s: float = POLL_S) -> Record:
-        """Tick until the rollout has ended."""
+    def finish(self, *, poll_s: float = POLL_S, limit_s: float = _FINISH_S) -> Record:
+        """Tick until the rollout has ended.
+
+        Raises:
+            RuntimeUnavailable: it has not within ``limit_s`` seconds.
+        """
+        deadline = time.monotonic() + limit_s
         while True:
             ticked = self.tick()
             if ticked.record.ended:
                 return ticked.record
+            if time.monotonic() > deadline:
+                raise RuntimeUnavailable(f"The rollout of {self._target} is still in phase {ticked.record.phase}")
             if not ticked.moved:
                 time.sleep(poll_s)
 
@@ -166,7 +176,7 @@ class Driver:
         try:
             found = self.registry.by_alias(self._target, CHAMPION)
             champion = found.version if found else None
-        except RuntimeUnavailable as error:
+        except TradewindError as error:  # a proxy's error page, too
             known = False
             self._say(str(error))
         return Observed(
@@ -185,7 +195,10 @@ class Driver:
         try:
             match action.do:
                 case "load":
-                    self.serving.load(self._target, record.version, record.model)
+                    model = record.model
+                    if action.version != record.version:
+                        model = model_of(self.registry.version(self._target, action.version))
+                    self.serving.load(self._target, action.version, model)
                 case "unload":
                     self.serving.unload(self._target, action.version)
                 case "smoke":
@@ -203,9 +216,9 @@ class Driver:
                 case "note":
                     self._note(record)
                     record = dataclasses.replace(record, noted=True)
-        except (RolloutAborted, SpecError) as error:
-            return self._refused(record, action, error), False
-        except RuntimeUnavailable as error:
+        except TradewindError as error:
+            if not error.retryable:
+                return self._refused(record, action, error), False
             if action.do != "alias":
                 raise
             self._say(str(error))
@@ -217,6 +230,8 @@ class Driver:
         if record.phase == "roll_back" and action.do == "alias":
             # The old champion is gone from the registry: nobody can make it that again.
             return dataclasses.replace(record.said(self._clock(), str(error)), champion=None)
+        if record.phase == "roll_back" and action.do == "load":  # what served before is gone for good
+            return dataclasses.replace(record.said(self._clock(), str(error)), stable=None)
         if action.do == "note":  # what serves is right: it does not wait for a word in a book
             return dataclasses.replace(record.said(self._clock(), f"no release record is kept: {error}"), noted=True)
         if record.phase in ("roll_back", "release") and action.do != "alias":

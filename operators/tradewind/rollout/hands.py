@@ -96,6 +96,8 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
 
 def _before(hands: Driver, target: str, champion: str) -> str:
     for release in hands.registry.releases(target):
+        if release.get("rolled_back"):
+            continue  # what was left then was left for a reason
         if release["outcome"] == "released" and release["version"] == champion and release["before"]:
             return str(release["before"])
     raise SpecError(f"No release record says what served as {target} before version {champion}: name a version with --to")

@@ -47,7 +47,8 @@ def plan(observed: Observed, record: Record) -> Decision:
     """The record as it is now, and what to do; nothing where it has to wait, or has ended."""
     if record.ended:
         return record, None
-    record = dataclasses.replace(record, updated_at=observed.now)
+    # A clock that was set back must not make it wait for the time that it already was.
+    record = dataclasses.replace(record, updated_at=observed.now, since=min(record.since, observed.now))
     if record.order:
         return _ordered(observed, record), None
     if record.phase not in ("roll_back", "release") and (changed := _champion_changed(observed, record)):
@@ -56,6 +57,8 @@ def plan(observed: Observed, record: Record) -> Decision:
 
 
 def _load(observed: Observed, record: Record) -> Decision:
+    if not record.traffic:
+        record = _counting(observed, record)  # without a canary, what the old version does until the switch is the measure
     served = observed.deployment.versions.get(record.version)
     if served and served.digest != record.model.sha256:
         if served.weight:
@@ -137,7 +140,7 @@ def _held(observed: Observed, record: Record) -> Decision:
     record = _watched(
         observed, record.looked(observed.statistics, observed.now, observed.deployment.weights.get(record.version, 0))
     )
-    if trouble := guards(observed, record):
+    if trouble := guards(observed, record) or (record.paused == "switch" and worse_than_before(record)):
         return _roll_back(observed, record, trouble), None
     if observed.now - record.since > record.spec.hold_s:
         return _roll_back(observed, record, f"held for {record.spec.hold_s:g} s and nobody decided: {record.reason}"), None
@@ -178,6 +181,8 @@ def _release(observed: Observed, record: Record) -> Decision:
 def _rolling_back(observed: Observed, record: Record) -> Decision:
     """To what was: the old version's requests, its alias, and nothing left of the new one."""
     weights = {record.stable: 100} if record.stable else {}
+    if record.stable and record.stable not in observed.deployment.versions:
+        return record, Action(do="load", version=record.stable)
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
     if observed.champion_known and observed.champion == record.version and record.champion not in (None, record.version):
@@ -214,14 +219,16 @@ _PHASES = {
 
 def _watched(observed: Observed, record: Record) -> Record:
     served = observed.deployment.versions.get(record.version)
-    if served and served.ready:
+    stable = observed.deployment.versions.get(record.stable or "")
+    if (served and served.ready) or (stable and not stable.ready):  # where neither answers, it is the serving that is not up
         return dataclasses.replace(record, unready_since=None)
     return record if record.unready_since is not None else dataclasses.replace(record, unready_since=observed.now)
 
 
 def _after_replay(observed: Observed, record: Record) -> Record:
     """Counting begins here: what the proxy counted before is none of this rollout's."""
-    record = _counting(observed, record)
+    if record.spec.looks:
+        record = _counting(observed, record)
     if record.spec.mirror and record.stable is not None:
         return record.to("mirror", observed.now, f"it gets copies of {record.spec.mirror.percent}% of the requests")
     return _canary_or_switch(observed, record)
@@ -250,9 +257,15 @@ def _inconclusive(observed: Observed, record: Record, what: str) -> Record:
     match record.spec.on_inconclusive:
         case "roll_back":
             return _roll_back(observed, record, what)
-        case "replay" if record.replay and record.replay["verdict"] == "PASSED":
+        case "replay" if record.replay and record.replay["verdict"] == "PASSED" and not _fails_more(record):
             return record.marked().to("switch", observed.now, f"{what}; the replay has passed, and the spec lets that decide")
     return _hold(observed, record, what)
+
+
+def _fails_more(record: Record) -> bool:
+    """Too few requests to conclude anything, but what they say is against it: no rule lets that pass."""
+    new, old = record.of(record.version), record.of(record.stable)
+    return new.errors * max(old.requests, 1) > old.errors * new.requests
 
 
 def _hold(observed: Observed, record: Record, why: str) -> Record:
@@ -279,7 +292,7 @@ def _ordered(observed: Observed, record: Record) -> Record:
             record = record.marked() if record.traffic else _counting(observed, record)
             return record.to("switch", observed.now, why, why=why)
         case "resume", "held":
-            record = dataclasses.replace(record.marked(), reason="")
+            record = dataclasses.replace(record if record.paused == "switch" else record.marked(), reason="")
             if record.paused == "replay":  # nothing more would come of it
                 return _after_replay(observed, record.said(observed.now, why))
             return record.to(record.paused or "canary", observed.now, why)

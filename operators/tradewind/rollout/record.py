@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from tradewind.contract import ArtifactRef, digest
 from tradewind.errors import SpecError
@@ -34,7 +34,7 @@ class Traffic:
 
     Attributes:
         requests, errors: of this rollout, over restarts of the proxy too.
-        latency, answers: histograms; see `VersionStatistics`.
+        latency, answers: histograms of the present step; see `VersionStatistics`.
         seen: the proxy's own counts at the last look, from which the next ones are taken.
     """
 
@@ -45,13 +45,14 @@ class Traffic:
     seen: dict[str, Any] = field(default_factory=dict)
 
     def looked(self, now: VersionStatistics) -> Traffic:
-        """With what came since the last look. A count that fell began anew."""
+        """With what came since the last look. A count that fell began anew; a histogram that is empty was not to be had."""
+        latency, answers = now.latency or self.seen.get("latency", {}), now.answers or self.seen.get("answers", {})
         return Traffic(
             requests=self.requests + _grown(self.seen.get("requests", 0), now.requests),
             errors=self.errors + _grown(self.seen.get("errors", 0), now.errors),
-            latency=_added(self.latency, self.seen.get("latency", {}), now.latency),
-            answers=_added(self.answers, self.seen.get("answers", {}), now.answers),
-            seen={field: getattr(now, field) for field in ("requests", "errors", "latency", "answers")},
+            latency=_added(self.latency, self.seen.get("latency", {}), latency),
+            answers=_added(self.answers, self.seen.get("answers", {}), answers),
+            seen={"requests": now.requests, "errors": now.errors, "latency": latency, "answers": answers},
         )
 
 
@@ -70,6 +71,7 @@ class Record:
         step: the canary's step, from 0.
         since: when the phase, or the canary's step, began; seconds since the epoch, as all times.
         logs: the evidence against the canary: see `tradewind.rollout.analysis`.
+        weighed: requests and errors by version, up to which the evidence goes.
         step_requests, step_errors: the new version's when its step, or the switch, began.
         restarts: the canary's when it began to get requests.
         unready_since: since when the canary does not answer.
@@ -100,6 +102,7 @@ class Record:
     replay: dict[str, Any] | None = None
     traffic: dict[str, Traffic] = field(default_factory=dict)
     logs: list[float] = field(default_factory=lambda: [0.0] * len(RATIOS))
+    weighed: dict[str, list[int]] = field(default_factory=dict)
     step_requests: int = 0
     step_errors: int = 0
     restarts: int = 0
@@ -135,9 +138,11 @@ class Record:
         return dataclasses.replace(self, traffic=traffic)
 
     def marked(self) -> Record:
-        """At the beginning of a step."""
+        """At the beginning of a step: latency and answers of the one before say nothing of this one's hours."""
         new = self.of(self.version)
-        return dataclasses.replace(self, step_requests=new.requests, step_errors=new.errors)
+        traffic = {version: dataclasses.replace(found, latency={}, answers={}) for version, found in self.traffic.items()}
+        weighed = {version: [found.requests, found.errors] for version, found in traffic.items()}
+        return dataclasses.replace(self, traffic=traffic, weighed=weighed, step_requests=new.requests, step_errors=new.errors)
 
     def said(self, now: float, what: str) -> Record:
         """In the same phase, with an event."""
@@ -148,35 +153,52 @@ class Record:
         pair = [version for version in (self.version, self.stable) if version and version in statistics]
         traffic = {**self.traffic, **{version: self.of(version).looked(statistics[version]) for version in pair}}
         after = dataclasses.replace(self, traffic=traffic)
-        new, old = _since(self, after, self.version), _since(self, after, self.stable)
-        if not new[0] and not old[0]:
+        if after.traffic == self.traffic:
             return after
-        logs = [log + term for log, term in zip(self.logs, log_likelihoods(new[1], old[1], new[0], old[0]), strict=True)]
+        new, old = after._unweighed(self.version), after._unweighed(self.stable)
+        if new[0] and old[0]:  # where only one was asked there is nothing to compare: what came is kept for the next look
+            terms = log_likelihoods(new[1], old[1], new[0], old[0])
+            after = dataclasses.replace(
+                after,
+                logs=[log + term for log, term in zip(self.logs, terms, strict=True)],
+                weighed={version: [after.of(version).requests, after.of(version).errors] for version in pair},
+            )
         sample = {
             "at": now,
             "weight": weight,
             "canary": [after.of(self.version).requests, after.of(self.version).errors],
             "stable": [after.of(self.stable).requests, after.of(self.stable).errors],
-            "evidence": round(evidence(logs), 4),
+            "evidence": round(after.evidence, 4),
         }
-        return dataclasses.replace(after, logs=logs, samples=_thinned([*self.samples, sample]))
+        return dataclasses.replace(after, samples=_thinned([*self.samples, sample]))
+
+    def _unweighed(self, version: str | None) -> tuple[int, int]:
+        """Requests and errors of a version that the evidence does not have yet; an error is of one of the requests."""
+        requests, errors = self.weighed.get(version or "", [0, 0])
+        now = self.of(version)
+        return now.requests - requests, min(now.requests - requests, now.errors - errors)
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "spec": self.spec.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Raises SpecError where another version of this package wrote it."""
-        if data.get("schema") != SCHEMA:
-            raise SpecError(f"The rollout's record has schema {data.get('schema')!r}, expected {SCHEMA}")
-        return cls(
-            **{
-                **data,
-                "model": ArtifactRef.from_dict(data["model"]),
-                "spec": RolloutSpec.from_dict(data["spec"]),
-                "traffic": {version: Traffic(**fields) for version, fields in data["traffic"].items()},
-            }
-        )
+        """Raises SpecError where another version of this package wrote it, or it is damaged."""
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise SpecError(f"The rollout's record has not the schema {SCHEMA}: remove it, then roll out again")
+        try:
+            if data["phase"] not in get_args(Phase):
+                raise ValueError(f"phase {data['phase']!r}")
+            return cls(
+                **{
+                    **data,
+                    "model": ArtifactRef.from_dict(data["model"]),
+                    "spec": RolloutSpec.from_dict(data["spec"]),
+                    "traffic": {version: Traffic(**fields) for version, fields in data["traffic"].items()},
+                }
+            )
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise SpecError(f"The rollout's record is damaged ({error!r}): remove it, then roll out again") from error
 
 
 def attempt_id(target: str, version: str, model: ArtifactRef, spec: RolloutSpec, *attempt: object) -> str:
@@ -196,12 +218,6 @@ def _added(known: Mapping[str, int], before: Mapping[str, int], now: Mapping[str
     anew = sum(now.values()) < sum(before.values())
     grown = {bound: count - (0 if anew else before.get(bound, 0)) for bound, count in now.items()}
     return {bound: total for bound in {*known, *grown} if (total := known.get(bound, 0) + max(0, grown.get(bound, 0)))}
-
-
-def _since(before: Record, after: Record, version: str | None) -> tuple[int, int]:
-    """Requests and errors of a version between two looks; an error is of one of the requests."""
-    requests = after.of(version).requests - before.of(version).requests
-    return requests, min(requests, after.of(version).errors - before.of(version).errors)
 
 
 def _thinned(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,12 +5,14 @@ On the local serving; see `tradewind_steps.serve.faults` for what each kind does
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tradewind.errors import SpecError
 from tradewind.serving.local.files import FAULTS, write_json
+from tradewind.serving.local.process import started_at
 
 KINDS = ("errors", "latency", "drift", "crash")
 
@@ -28,7 +30,8 @@ def next_version_is_bad(home: Path, target: str, kind: str) -> Iterator[None]:
     if kind not in KINDS:
         raise SpecError(f"There is no fault {kind!r}; there are: {', '.join(KINDS)}")
     file = home / "serving" / FAULTS
-    write_json(file, {target: kind})
+    # With the process that drills: what a killed one leaves must not make a real version bad.
+    write_json(file, {"pid": os.getpid(), "started": started_at(os.getpid()), "faults": {target: kind}})
     try:
         yield
     finally:

@@ -9,8 +9,6 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from tradewind.errors import TradewindError
-
 _PATIENCE_S = 600.0  # for a serving that does not answer
 
 
@@ -41,10 +39,10 @@ class RolloutTrigger(BaseTrigger):
         while True:
             try:
                 ticked = await asyncio.to_thread(self._tick)
-            except TradewindError as error:
-                self.log.warning("%s", error)
+            except Exception as error:  # whatever it is: a canary must not be left alone because of it
+                self.log.warning("%s: %s", type(error).__name__, error)
                 failing_since = failing_since or time.monotonic()
-                if not error.retryable or time.monotonic() - failing_since > _PATIENCE_S:
+                if time.monotonic() - failing_since > _PATIENCE_S:
                     yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
                     return
                 await asyncio.sleep(self.poll_interval)

@@ -58,6 +58,9 @@ def main() -> int:
         found, code = look_at(Path(sys.argv[1]), sys.argv[2]), 0
     except TradewindError as error:
         found, code = {"error": {"type": type(error).__name__, "message": str(error)}}, 1
+    except (ArithmeticError, ValueError) as error:  # numbers that no rule can be made of
+        what = f"{sys.argv[1]}: a column cannot be described ({error}): are there infinite or very large numbers?"
+        found, code = {"error": {"type": "ValidationFailed", "message": what}}, 1
     answer.write(json.dumps(found, ensure_ascii=False, allow_nan=False, default=str) + "\n")
     return code
 

@@ -146,6 +146,8 @@ def _missing(column: Column, named: dict[str, Any], is_time: bool) -> Iterator[D
 def _range(column: Column, named: dict[str, Any], *, key: bool) -> Iterator[Draft]:
     numbers = column.numbers()
     known = numbers[np.isfinite(numbers)]
+    if not len(known):
+        return
     low, high = float(known.min()), float(known.max())
     first, last = np.quantile(known, [0.01, 0.99])
     middle = float(last - first)

@@ -58,6 +58,7 @@ def run(step: Step) -> StepResult:
         "reasons": judgement.reasons,
         "model_sha256": step.spec.inputs["model"].sha256,
         "rows": challenger.rows,
+        "classes": card["classes"],
         "challenger": challenger.metrics,
         "champion": champion.metrics if champion else None,
         "champion_version": version if there else None,

@@ -7,7 +7,7 @@ import os
 from typing import Any, ClassVar
 
 SHARE = 5  # one request in so many fails
-DELAY_S = 0.2
+DELAY_S = 1.0
 ENDS_AT = 20  # the request at which the server crashes
 
 

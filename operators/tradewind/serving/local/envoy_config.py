@@ -86,8 +86,9 @@ def routes(upstreams: list[Upstream], *, number: str) -> dict[str, Any]:
         route: dict[str, Any] = {
             "weighted_clusters": {"clusters": [{"name": u.cluster, "weight": u.weight} for u in weighted]},
             "timeout": _REQUEST_LIMIT,
-            # A prediction changes nothing, so it may be sent again when no answer had begun.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
+            # A prediction changes nothing, so it may be sent again when no answer had begun: MLServer closes a connection on
+            # which a request failed, and the next one may be on its way already.
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 2},
         }
         if mirrored := [_mirror(u) for u in upstreams if u.target == target and u.mirror]:
             route["request_mirror_policies"] = mirrored

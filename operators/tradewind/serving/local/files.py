@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RuntimeUnavailable, StoreError
 
@@ -104,12 +106,13 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_fault(folder: Path, target: str) -> str | None:
-    """What shall be wrong with a target's next version; None but in a drill."""
+    """What shall be wrong with a target's next version; None but in a drill whose process is alive."""
     try:
-        found: dict[str, str] = json.loads((folder / FAULTS).read_bytes())
-    except FileNotFoundError:
+        found: dict[str, Any] = json.loads((folder / FAULTS).read_bytes())
+        alive = psutil.Process(found["pid"]).create_time() == found["started"]
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return None
-    return found.get(target)
+    return found["faults"].get(target) if alive else None
 
 
 def new_token(folder: Path) -> str:
