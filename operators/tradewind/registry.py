@@ -190,7 +190,12 @@ class Registry:
         return None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        self._call("POST", "registered-models/alias", {"name": name, "alias": alias, "version": version})
+        asked = {"name": name, "alias": alias, "version": version}
+        try:
+            self._call("POST", "registered-models/alias", asked)
+        except SpecError:
+            # Of two that set a new alias at once, MLflow refuses the second: it finds no row and may not insert another.
+            self._call("POST", "registered-models/alias", asked)
 
     def _call(self, method: str, path: str, data: dict[str, Any], *, missing: str | tuple[str, ...] = ()) -> dict[str, Any]:
         """One request. An error whose code is in ``missing`` gives an empty answer.

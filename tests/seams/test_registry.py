@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -53,6 +54,24 @@ def test_a_champion_is_no_challenger(registry: Registry, runs: list[tuple[str, s
         champion, other = registry.by_alias(NAME, CHAMPION), registry.by_alias(NAME, CHALLENGER)
         assert champion and champion.version == version
         assert (other.version if other else None) == challenger
+
+
+def test_a_new_alias_is_set_by_several_at_once(registry: Registry, runs: list[tuple[str, str]]) -> None:
+    at_once = 4
+
+    def set_alias(alias: str, together: threading.Barrier) -> None:
+        with Registry(registry.tracking_uri) as own:
+            together.wait()
+            own.set_alias(NAME, alias, "1")
+
+    with ThreadPoolExecutor(at_once) as threads:
+        for number in range(10):
+            together = threading.Barrier(at_once)
+            done = [threads.submit(set_alias, f"alias-{number}", together) for _ in range(at_once)]
+            for one in done:
+                one.result()
+            found = registry.by_alias(NAME, f"alias-{number}")
+            assert found and found.version == "1"
 
 
 def test_what_is_not_there_is_none_or_named(registry: Registry, runs: list[tuple[str, str]]) -> None:
