@@ -20,6 +20,13 @@ from tradewind.store import Store, hash_folder
 
 TARGET = "m"
 State = tuple[dict[str, int], set[str], str | None]
+ALL_OLD: State = ({"1": 100}, {"1"}, "1")
+ALL_NEW: State = ({"2": 100}, {"2"}, "2")
+CANARY: dict[str, Any] = {
+    "steps": [{"weight": 10, "bake_s": 20}, {"weight": 50, "bake_s": 20}], "min_requests": 100, "patience_s": 30,
+}  # fmt: skip
+MIRROR = {**CANARY, "mirror": {"percent": 50, "bake_s": 10}}
+PASSED = {"verdict": "PASSED", "reasons": [], "rows": 1000}
 
 
 class Killed(BaseException):
@@ -206,3 +213,10 @@ class World:
 
 
 _NONE = VersionStatistics(requests=0, errors=0, active=0, latency_ms={})
+
+
+def held(world: World) -> None:
+    """A rollout of version 2 that waits for a person."""
+    world.rate = 0
+    world.begin("2", CANARY)
+    assert world.to_the_end().phase == "held"

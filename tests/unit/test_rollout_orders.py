@@ -1,0 +1,123 @@
+"""A person's word on a rollout, and on what was released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, World, held
+
+from tradewind.errors import SpecError
+from tradewind.rollout.hands import decide, roll_back
+
+
+@pytest.mark.parametrize(("do", "state"), [("promote", ALL_NEW), ("roll_back", ALL_OLD)])
+def test_a_person_decides(world: World, do: Any, state: Any) -> None:
+    held(world)
+    world.driver().order(do, by="ada", why="seen the plots")
+    record = world.to_the_end()
+    assert world.state() == state
+    assert any(event["what"] == f"{do.replace('_', ' ')} by ada: seen the plots" for event in record.events)
+
+
+def test_held_resumes_and_nobody_means_back(world: World) -> None:
+    held(world)
+    world.rate = 100
+    world.driver().order("resume", by="ada", why="traffic is back")
+    assert world.to_the_end().phase == "done"
+
+    other = World(world.folder).serving("1")
+    other.rate = 0
+    other.begin("2", {**CANARY, "hold_s": 100})
+    other.to_the_end()
+    other.passes(101)
+    record = other.to_the_end()
+    assert record.phase == "rolled_back"
+    assert "nobody decided" in record.reason
+
+
+def test_hold_stops_a_rising_canary(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    world.driver().order("hold", by="ada", why="a look first")
+    assert world.to_the_end().phase == "held"
+    world.passes(500)
+    world.driver().tick()
+    assert world.observe(TARGET).weights == {"1": 90, "2": 10}
+    with pytest.raises(SpecError, match="No rollout"):
+        World(world.folder / "other").driver().order("hold", by="ada", why="")
+
+
+def test_held_after_the_switch_errors_still_count(world: World) -> None:
+    world.begin("2", {**CANARY, "keep_stable_s": 60})
+    while world.driver().tick().record.phase != "switch":
+        world.passes()
+    world.driver().order("hold", by="ada", why="a look")
+    world.driver().tick()
+    world.behaviour["2"] = Behaviour(errors=1.0)
+    world.passes()
+    assert world.to_the_end().phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+def test_a_rollback_that_was_ordered_is_not_ordered_away(world: World) -> None:
+    held(world)
+    world.driver().order("roll_back", by="Airflow", why="the task was ended")
+    world.driver().order("hold", by="ada", why="a look")
+    assert world.to_the_end().phase == "rolled_back"
+
+
+def test_a_person_takes_a_release_back_and_forth(world: World) -> None:
+    world.begin("2")
+    world.to_the_end()
+    world.passes()
+    with pytest.raises(SpecError, match="A reason is needed"):
+        roll_back(world.driver(), TARGET, by="ada", why=" ")
+    record = roll_back(world.driver(), TARGET, by="ada", why="complaints")
+    assert (record.version, record.stable) == ("1", "2")
+    assert world.state() == ALL_OLD
+    [note, *_] = world.releases(TARGET)
+    assert (note["outcome"], note["version"], note["rolled_back"], note["why"]) == ("released", "1", "2", "complaints")
+    world.passes()
+    roll_back(world.driver(), TARGET, to="2", by="ada", why="a mistake")
+    assert world.state() == ALL_NEW
+    with pytest.raises(SpecError, match="is the champion"):
+        roll_back(world.driver(), TARGET, to="2", by="ada", why="again")
+
+
+def test_a_second_rollback_goes_further_back(world: World) -> None:
+    for version in ("2", "3"):
+        world.begin(version)
+        world.to_the_end()
+        world.passes()
+    for expected in ("2", "1"):
+        roll_back(world.driver(), TARGET, by="ada", why="complaints")
+        world.passes()
+        assert world.alias == expected
+
+
+@pytest.fixture
+def nobody_else_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_a_rollback_while_a_rollout_is_under_way_takes_that_back(world: World) -> None:
+    held(world)
+    with pytest.raises(SpecError, match="can only go back to 1"):
+        roll_back(world.driver(), TARGET, to="7", by="ada", why="no")
+    assert roll_back(world.driver(), TARGET, by="ada", why="no").phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_an_order_is_carried_out_where_nobody_else_does(world: World) -> None:
+    held(world)
+    assert decide(world.driver(), "promote", by="ada", why="seen the plots").phase == "done"
+    assert world.state() == ALL_NEW
+
+
+def test_with_no_release_record_a_version_must_be_named(world: World) -> None:
+    with pytest.raises(SpecError, match="name a version with --to"):
+        roll_back(world.driver(), TARGET, by="ada", why="complaints")
