@@ -8,18 +8,17 @@ made from it, so what Airflow documents is what this module reads.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tradewind.errors import SpecError
+from tradewind.profiles import PROFILES, Profile, read_profiles
 
 SECTION = "tradewind"
-DEVICES = ("cpu", "gpu")
-RUNTIMES = ("local",)
+RUNTIMES = ("local", "kubernetes")
 SERVINGS = ("local",)
 
 
@@ -32,32 +31,6 @@ class Option:
     example: str | None = None
     sensitive: bool = False
 
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """A named amount of compute.
-
-    Attributes:
-        cpu: cores; fractions are allowed.
-        memory_mb: MiB of memory.
-        device: ``cpu`` or ``gpu``, the kind; part of a step's fingerprint.
-    """
-
-    cpu: float
-    memory_mb: int
-    device: str = "cpu"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The amounts as a step's spec carries them."""
-        return asdict(self)
-
-
-PROFILES: Mapping[str, Profile] = {
-    "cpu-small": Profile(cpu=2, memory_mb=4096),
-    "cpu-large": Profile(cpu=8, memory_mb=16384),
-    "spark-small": Profile(cpu=2, memory_mb=4096),
-    "gpu-1": Profile(cpu=4, memory_mb=16384, device="gpu"),
-}
 
 OPTIONS: Mapping[str, Option] = {
     "home": Option(
@@ -93,14 +66,35 @@ OPTIONS: Mapping[str, Option] = {
         description=f"Where steps run. One of: {', '.join(RUNTIMES)}.",
         default="local",
     ),
+    "namespace": Option(
+        description="Kubernetes namespace in which steps run as pods; nothing else needs to be in it.",
+        default="tradewind-steps",
+    ),
+    "image": Option(
+        description="Reference of the images that steps run in. ``{image}`` is the step's image (data, train), ``{version}`` this "
+        "package's version. A tag must never move: it is part of what a step's result is reused by.",
+        default="tradewind/{image}:{version}",
+        example="registry.example.org/ml/tradewind-{image}:{version}",
+    ),
+    "service_account": Option(
+        description="Service account of steps' pods; of a step that uses Spark with executors it starts them.",
+        default="tradewind-step",
+    ),
+    "step_secret": Option(
+        description="Secret in the steps' namespace whose keys become environment variables of every step: the logins of the "
+        "store and of MLflow (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, MLFLOW_TRACKING_PASSWORD, ...).",
+        example="tradewind-store",
+    ),
     "serving": Option(
         description=f"Where models serve. One of: {', '.join(SERVINGS)}.",
         default="local",
     ),
     "profiles": Option(
-        description="Resource profiles that Dags name, as JSON: name to cpu (cores), memory_mb (MiB) and device (cpu or gpu). "
-        f"They come on top of the built-in ones, and replace those of the same name: {', '.join(PROFILES)}.",
-        example='{"cpu-huge": {"cpu": 32, "memory_mb": 131072, "device": "cpu"}}',
+        description="Resource profiles that Dags name, as JSON: name to cpu (cores), memory_mb (MiB) and, as needed, "
+        f"{', '.join(sorted(field.name for field in fields(Profile) if field.name not in ('cpu', 'memory_mb')))}; "
+        f"tradewind.profiles says what each means. They come on top of the built-in ones, and replace those of the same name: "
+        f"{', '.join(PROFILES)}.",
+        example='{"gpu-a100": {"cpu": 8, "memory_mb": 65536, "gpus": 1, "node_selector": {"gpu": "a100"}}}',
     ),
 }
 
@@ -121,6 +115,10 @@ class Settings:
     tracking_password: str | None = field(default=None, repr=False)
     runtime: str = "local"
     serving: str = "local"
+    namespace: str = "tradewind-steps"
+    image: str = "tradewind/{image}:{version}"
+    service_account: str = "tradewind-step"
+    step_secret: str | None = None
     profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
     airflow_url: str = ""
     dags_folder: str = ""
@@ -163,6 +161,10 @@ class Settings:
             tracking_password=text("tracking_password"),
             runtime=_one_of("runtime", RUNTIMES, text("runtime") or ""),
             serving=_one_of("serving", SERVINGS, text("serving") or ""),
+            namespace=text("namespace") or "",
+            image=_image(text("image") or ""),
+            service_account=text("service_account") or "",
+            step_secret=text("step_secret"),
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
             dags_folder=dags_folder,
@@ -228,31 +230,18 @@ def _one_of(option: str, allowed: tuple[str, ...], value: str) -> str:
     return value
 
 
-def _profiles(text: str | None) -> dict[str, Profile]:
-    if text is None:
-        return {}
+def _image(value: str) -> str:
     try:
-        table = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _wrong("profiles", f"JSON ({error})", text) from error
-    if not isinstance(table, dict):
-        raise _wrong("profiles", "a JSON object of name to profile", text)
-    return {name: _profile(name, amounts) for name, amounts in table.items()}
+        value.format(image="data", version="0")
+    except (KeyError, IndexError, ValueError) as error:
+        raise _wrong("image", "a reference with {image} and {version} in it", value) from error
+    if "{image}" not in value:
+        raise _wrong("image", "a reference with {image} in it: steps run in several images", value)
+    return value
 
 
-def _profile(name: str, amounts: object) -> Profile:
-    expected = f"profile {name!r} to be an object with cpu, memory_mb and, if it is not cpu, device"
-    if not isinstance(amounts, dict) or not {"cpu", "memory_mb"} <= set(amounts) <= {"cpu", "memory_mb", "device"}:
-        raise _wrong("profiles", expected, amounts)
-    cpu, memory_mb, device = amounts["cpu"], amounts["memory_mb"], amounts.get("device", "cpu")
-    if not _positive(cpu, (int, float)):
-        raise _wrong("profiles", f"cpu of {name!r} to be a number of cores above 0", cpu)
-    if not _positive(memory_mb, (int,)):
-        raise _wrong("profiles", f"memory_mb of {name!r} to be a whole number of MiB above 0", memory_mb)
-    if device not in DEVICES:
-        raise _wrong("profiles", f"device of {name!r} to be one of: {', '.join(DEVICES)}", device)
-    return Profile(cpu=cpu, memory_mb=memory_mb, device=device)
-
-
-def _positive(value: object, types: tuple[type, ...]) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool) and value > 0  # type: ignore[operator]
+def _profiles(text: str | None) -> dict[str, Profile]:
+    try:
+        return read_profiles(text) if text else {}
+    except SpecError as error:
+        raise SpecError(f"[{SECTION}] profiles in Airflow's configuration (AIRFLOW__{SECTION.upper()}__PROFILES): {error}") from error

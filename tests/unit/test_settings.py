@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tradewind.errors import SpecError
-from tradewind.settings import PROFILES, Profile, Settings
+from tradewind.profiles import PROFILES, Profile
+from tradewind.settings import Settings
 
 
 def read(**options: str) -> Settings:
@@ -61,13 +62,13 @@ def test_an_empty_data_uri_is_refused() -> None:
 def test_own_profiles_come_on_top_of_the_built_in_ones() -> None:
     own = {"huge": {"cpu": 0.5, "memory_mb": 1024, "device": "gpu"}, "cpu-small": {"cpu": 2, "memory_mb": 4096}}
     settings = read(profiles=json.dumps(own))
-    assert settings.profile("huge") == Profile(cpu=0.5, memory_mb=1024, device="gpu")
-    assert settings.profile("cpu-small").to_dict() == {"cpu": 2, "memory_mb": 4096, "device": "cpu"}
+    assert settings.profile("huge") == Profile(cpu=0.5, memory_mb=1024, gpus=1)
+    assert settings.profile("cpu-small").to_dict() == {"cpu": 2, "memory_mb": 4096, "device": "cpu", "gpus": 0}
     assert settings.profile("gpu-1") == PROFILES["gpu-1"]
 
 
 def test_an_unknown_profile_names_those_that_exist() -> None:
-    with pytest.raises(SpecError, match=r"'gpu-9'; there are: cpu-large, cpu-small, gpu-1, spark-small"):
+    with pytest.raises(SpecError, match=r"'gpu-9'; there are: cpu-large, cpu-small, gpu-1, spark-large, spark-small"):
         read().profile("gpu-9")
 
 
@@ -79,12 +80,20 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
         ("data_root", "data", "expected a URI or an absolute path, got 'data'"),
         ("tracking_uri", "sqlite:///mlflow.db", "starts with http:// or https://, got 'sqlite:///mlflow.db'"),
         ("tracking_uri", "https://me:secret@mlflow", "tracking_username and tracking_password, got 'one with a user'"),
-        ("runtime", "cloud", "expected one of: local, got 'cloud'"),
+        ("runtime", "cloud", "expected one of: local, kubernetes, got 'cloud'"),
         ("serving", "cloud", "expected one of: local, got 'cloud'"),
         ("profiles", "{", "expected JSON"),
         ("profiles", "[]", "expected a JSON object"),
-        ("profiles", '{"a": {"cpu": 1}}', "with cpu, memory_mb"),
-        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "gpus": 1}}', "with cpu, memory_mb"),
+        ("profiles", '{"a": {"cpu": 1}}', "expected cpu, memory_mb"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "gpu": 1}}', "got cpu, gpu, memory_mb"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "gpus": -1}}', "whole number, 0 or more, got -1"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 9, "memory_cap_mb": 8}}', "memory_mb (9) or more, got 8"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "min_executors": 2}}', "at most executors (0), got 2"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "node_selector": {"gpu": 1}}}', "both texts"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "tolerations": {}}}', "a list of objects"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "spot": 1}}', "true or false, got 1"),
+        ("image", "registry/data:1", "with {image} in it"),
+        ("image", "registry/{name}:1", "with {image} and {version} in it"),
         ("profiles", '{"a": {"cpu": 0, "memory_mb": 1}}', "above 0, got 0"),
         ("profiles", '{"a": {"cpu": true, "memory_mb": 1}}', "above 0, got True"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1.5}}', "whole number of MiB above 0, got 1.5"),
