@@ -119,9 +119,13 @@ def _profile(name: str, given: object) -> Profile:
         given["tolerations"] = tuple(given["tolerations"])
     profile = Profile(**given)
     if profile.min_executors > profile.executors:
-        raise SpecError(f"min_executors of {name!r}: expected at most executors ({profile.executors}), got {profile.min_executors}")
+        raise SpecError(
+            f"min_executors of {name!r}: expected at most executors ({profile.executors}), got {profile.min_executors}"
+        )
     if 0 < profile.memory_cap_mb < profile.memory_mb:
-        raise SpecError(f"memory_cap_mb of {name!r}: expected memory_mb ({profile.memory_mb}) or more, got {profile.memory_cap_mb}")
+        raise SpecError(
+            f"memory_cap_mb of {name!r}: expected memory_mb ({profile.memory_mb}) or more, got {profile.memory_cap_mb}"
+        )
     return profile
 
 

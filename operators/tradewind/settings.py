@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from tradewind.errors import SpecError
@@ -71,8 +71,8 @@ OPTIONS: Mapping[str, Option] = {
         default="tradewind-steps",
     ),
     "image": Option(
-        description="Reference of the images that steps run in. ``{image}`` is the step's image (data, train), ``{version}`` this "
-        "package's version. A tag must never move: it is part of what a step's result is reused by.",
+        description="Reference of the images that steps run in. ``{image}`` is the step's image (data, train), ``{version}`` "
+        "this package's version. A tag must never move: it is part of what a step's result is reused by.",
         default="tradewind/{image}:{version}",
         example="registry.example.org/ml/tradewind-{image}:{version}",
     ),
@@ -84,6 +84,14 @@ OPTIONS: Mapping[str, Option] = {
         description="Secret in the steps' namespace whose keys become environment variables of every step: the logins of the "
         "store and of MLflow (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, MLFLOW_TRACKING_PASSWORD, ...).",
         example="tradewind-store",
+    ),
+    "schedule_timeout_s": Option(
+        description="Seconds that a pod may wait for a node, a quota or its queue.",
+        default="3600",
+    ),
+    "startup_timeout_s": Option(
+        description="Seconds from a pod's node to its container's start: for images and volumes.",
+        default="900",
     ),
     "serving": Option(
         description=f"Where models serve. One of: {', '.join(SERVINGS)}.",
@@ -119,6 +127,8 @@ class Settings:
     image: str = "tradewind/{image}:{version}"
     service_account: str = "tradewind-step"
     step_secret: str | None = None
+    schedule_timeout_s: int = 3600
+    startup_timeout_s: int = 900
     profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
     airflow_url: str = ""
     dags_folder: str = ""
@@ -165,6 +175,8 @@ class Settings:
             image=_image(text("image") or ""),
             service_account=text("service_account") or "",
             step_secret=text("step_secret"),
+            schedule_timeout_s=_seconds("schedule_timeout_s", text("schedule_timeout_s") or ""),
+            startup_timeout_s=_seconds("startup_timeout_s", text("startup_timeout_s") or ""),
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
             dags_folder=dags_folder,
@@ -230,6 +242,12 @@ def _one_of(option: str, allowed: tuple[str, ...], value: str) -> str:
     return value
 
 
+def _seconds(option: str, value: str) -> int:
+    if not value.isdigit() or not int(value):
+        raise _wrong(option, "a whole number of seconds above 0", value)
+    return int(value)
+
+
 def _image(value: str) -> str:
     try:
         value.format(image="data", version="0")
@@ -244,4 +262,6 @@ def _profiles(text: str | None) -> dict[str, Profile]:
     try:
         return read_profiles(text) if text else {}
     except SpecError as error:
-        raise SpecError(f"[{SECTION}] profiles in Airflow's configuration (AIRFLOW__{SECTION.upper()}__PROFILES): {error}") from error
+        raise SpecError(
+            f"[{SECTION}] profiles in Airflow's configuration (AIRFLOW__{SECTION.upper()}__PROFILES): {error}"
+        ) from error

@@ -5,6 +5,7 @@ Layout below the root::
     runs/<dag>/<run>/<task>/<map index>/<try>/   spec.json, a try's datasets and models, manifest.json (the commit)
     content/<ab>/<sha256>/<name>                 small files under the hash of their bytes: code bundles, reports
     cache/<ab>/<fingerprint>.json                the manifest of the first success with that fingerprint
+    memory/<dag>/<task>.json                     how much memory a task turned out to need, where that is more than asked
 
 Whatever is written exclusively is written whole or not at all: a reader never sees half a manifest.
 """
@@ -59,6 +60,9 @@ class Store:
 
     def cache_uri(self, fingerprint: str) -> str:
         return f"{self.root}/cache/{fingerprint[:2]}/{fingerprint}.json"
+
+    def memory_uri(self, dag_id: str, task_id: str) -> str:
+        return f"{self.root}/memory/{segment(dag_id)}/{segment(task_id)}.json"
 
     # -- runs -----------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,12 @@ class StepOperator(TradewindOperator):
         reuse: take an earlier result with the same fingerprint instead of running.
         files: files of the pipeline's folder that the code opens, or imports by other means than an import statement. All
             files are there for it, but only the change of a named one is a change of the code.
+        pod: arguments of KubernetesPodOperator, all of them, for where steps are pods: lists and mappings (``env_vars``,
+            ``volumes``, ``labels``, ...) add to ours, anything else replaces it.
+        deferrable: wait for a pod in the triggerer, not in a worker.
+        poll_interval: seconds between two looks at a pod and its log.
+        kubernetes_conn_id: Airflow's connection to the cluster; where there is none of that name, the cluster that Airflow
+            runs in, or the kubeconfig of its environment.
     """
 
     STEP: ClassVar[str]
@@ -76,13 +82,23 @@ class StepOperator(TradewindOperator):
         profile: str | None = None,
         reuse: bool = True,
         files: Sequence[str] = (),
+        pod: Mapping[str, Any] | None = None,
+        deferrable: bool = True,
+        poll_interval: float = 2.0,
+        kubernetes_conn_id: str = "kubernetes_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.profile = profile or self.DEFAULT_PROFILE
         self.reuse = reuse
         self.files = list(files)
+        self.pod = dict(pod or {})
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.kubernetes_conn_id = kubernetes_conn_id
         self._runtime: Runtime | None = None
+        if "{{" not in self.profile:
+            _check_profile(self.profile)
 
     # -- what a stage says of itself ------------------------------------------------------------------------------
 
@@ -121,24 +137,48 @@ class StepOperator(TradewindOperator):
     # -- the one way to run ---------------------------------------------------------------------------------------
 
     def work(self, context: Context) -> dict[str, Any]:
-        from tradewind.runtimes.base import result, runtime_for
         from tradewind.settings import Settings
-        from tradewind.store import MANIFEST, Store
+        from tradewind.store import Store
 
         settings = Settings.load()
         store = Store(settings.store_uri)
-        self._runtime = runtime_for(settings)
+        self._runtime = self._new_runtime(context, settings)
         spec = self._spec(context, settings, store)
-        manifest = self._reused(spec, store)
-        if manifest is None:
-            spec_uri, spec = self._written(spec, store)
-            self._announce(context)
-            self._runtime.run(spec, spec_uri=spec_uri, say=lambda line: self.log.info("%s", line))
-            manifest = result(store, spec)
-            if manifest.fingerprint and not store.put_cached(manifest) and (first := self._reused(spec, store)):
-                # An equal step was quicker. Its result is taken: one training must not become two versions.
-                outputs_uri = store.new_try(spec.dag_id, spec.run_id, spec.task_id, spec.map_index, spec.try_number)
-                spec, manifest = dataclasses.replace(spec, outputs_uri=outputs_uri), first
+        if (reused := self._reused(spec, store)) is not None:
+            return self._committed(context, store, spec, reused)
+        spec_uri, spec = self._written(spec, store)
+        self._announce(context)
+        spec = self._runtime.run(spec, spec_uri=spec_uri, say=self._say)
+        return self._ended(context, store, spec)
+
+    def resume(self, context: Context, event: Any = None, *, spec_uri: str, state: Mapping[str, Any]) -> Any:
+        """Go on after the trigger that the runtime deferred to."""
+
+        def work() -> dict[str, Any]:
+            from tradewind.settings import Settings
+            from tradewind.store import Store
+
+            settings = Settings.load()
+            self._runtime = self._new_runtime(context, settings)
+            spec = self._runtime.resume(event, spec_uri=spec_uri, state=state, say=self._say)
+            return self._ended(context, Store(settings.store_uri), spec)
+
+        return self.translated(work)
+
+    def _ended(self, context: Context, store: Store, spec: StepSpec) -> dict[str, Any]:
+        """The result of a step whose process has left a manifest."""
+        from tradewind.runtimes.base import result
+
+        manifest = result(store, spec)
+        if manifest.fingerprint and not store.put_cached(manifest) and (first := self._reused(spec, store)):
+            # An equal step was quicker. Its result is taken: one training must not become two versions.
+            outputs_uri = store.new_try(spec.dag_id, spec.run_id, spec.task_id, spec.map_index, spec.try_number)
+            spec, manifest = dataclasses.replace(spec, outputs_uri=outputs_uri), first
+        return self._committed(context, store, spec, manifest)
+
+    def _committed(self, context: Context, store: Store, spec: StepSpec, manifest: StepManifest) -> dict[str, Any]:
+        from tradewind.store import MANIFEST
+
         manifest = store.put_manifest(spec.outputs_uri, manifest)
         self.finish(context, manifest)
         return {
@@ -146,6 +186,21 @@ class StepOperator(TradewindOperator):
             "metrics": manifest.metrics,
             "reused": manifest.reused_from is not None,
         }
+
+    def _new_runtime(self, context: Context, settings: Settings) -> Runtime:
+        from tradewind.runtimes.base import runtime_for
+
+        of_task = {
+            "task_id": self.task_id,
+            "execution_timeout": self.execution_timeout,
+            "deferrable": self.deferrable,
+            "poll_interval": self.poll_interval,
+            "kubernetes_conn_id": self.kubernetes_conn_id,
+        }
+        return runtime_for(settings, profile=self.profile, context=context, pod={**of_task, **self.pod})
+
+    def _say(self, line: str) -> None:
+        self.log.info("%s", line)
 
     def on_kill(self) -> None:
         if self._runtime:
@@ -228,6 +283,13 @@ class StepOperator(TradewindOperator):
         if self.entry_point or self.step_files():
             spec = dataclasses.replace(spec, code=bundle(self.folder, store))
         return store.put_spec(spec), spec
+
+
+def _check_profile(name: str) -> None:
+    """At parse: who names a profile that is not there should not wait for a run to learn it."""
+    from tradewind.settings import Settings
+
+    Settings.load().profile(name)
 
 
 def as_of(context: Context) -> str | None:

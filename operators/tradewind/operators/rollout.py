@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -246,7 +247,8 @@ class SeldonRolloutOperator(TradewindOperator):
             outputs_uri=_folder(store, context),
             resources=settings.profile("cpu-small").to_dict(),
         )  # fmt: skip
-        self._runtime = runtime_for(settings)
+        # Beside the serving: a pod cannot reach what listens on this machine's loopback.
+        self._runtime = runtime_for(dataclasses.replace(settings, runtime=settings.serving), profile="cpu-small")
         self._runtime.run(spec, spec_uri=store.put_spec(spec), say=lambda line: self.log.info("%s", line))
         manifest = result(store, spec)
         return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}

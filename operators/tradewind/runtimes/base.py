@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from tradewind.contract import StepManifest, StepSpec
-from tradewind.errors import SpecError, StepFailed, TradewindError, named
+from tradewind.errors import StepFailed, TradewindError, named
 from tradewind.settings import Settings
 from tradewind.store import MANIFEST, Store
 
@@ -19,27 +19,45 @@ class Runtime(Protocol):
     def environment_id(self, image: str) -> str:
         """What distinguishes the environment that this image gives; part of the fingerprint."""
 
-    def run(self, spec: StepSpec, *, spec_uri: str, say: Say) -> None:
+    def run(self, spec: StepSpec, *, spec_uri: str, say: Say) -> StepSpec:
         """Run the step to its end, its output line by line to ``say``.
 
         Returns when the process has ended and left a manifest, which is the commit, however it ended; `result` reads it.
+        The spec returned is that of the process which left it: another than the given one where it took the given one's
+        place, or an earlier try's was still at the same work.
 
         Raises:
             StepFailed: it ended without one; says how.
             RuntimeUnavailable: it could not be started; trying again may help.
         """
 
+    def resume(self, event: Any, *, spec_uri: str, state: Mapping[str, Any], say: Say) -> StepSpec:
+        """Go on where `run` deferred the task, which only a runtime of a cluster does; returns and raises as `run`.
+
+        Args:
+            event: what the trigger said.
+            state: what `run` left for this.
+        """
+
     def kill(self) -> None:
         """End the running step, all its processes, now. Safe to call at any time and twice."""
 
 
-def runtime_for(settings: Settings) -> Runtime:
-    """The runtime that the settings name."""
-    if settings.runtime == "local":
-        from tradewind.runtimes.local import LocalRuntime
+def runtime_for(settings: Settings, *, profile: str, context: Any = None, pod: Mapping[str, Any] | None = None) -> Runtime:
+    """The runtime that the settings name.
 
-        return LocalRuntime(settings.home, variables=_mlflow_login(settings))
-    raise SpecError(f"[tradewind] runtime is {settings.runtime!r}, expected 'local'")
+    Args:
+        profile: the name of the step's resource profile.
+        context: Airflow's, of the running task; pods need it.
+        pod: arguments for the pod's operator.
+    """
+    if settings.runtime == "kubernetes" and context is not None:
+        from tradewind.runtimes.kubernetes import KubernetesRuntime
+
+        return KubernetesRuntime(settings, profile=settings.profile(profile), context=context, own=pod or {})
+    from tradewind.runtimes.local import LocalRuntime
+
+    return LocalRuntime(settings.home, variables=_mlflow_login(settings))
 
 
 def _mlflow_login(settings: Settings) -> dict[str, str]:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tradewind.contract import LIFELINE_VARIABLE, SPEC_VARIABLE, StepSpec
 from tradewind.errors import RuntimeUnavailable, StepFailed
@@ -41,7 +42,7 @@ class LocalRuntime:
     def environment_id(self, image: str) -> str:
         return environment_id(image)
 
-    def run(self, spec: StepSpec, *, spec_uri: str, say: Say) -> None:
+    def run(self, spec: StepSpec, *, spec_uri: str, say: Say) -> StepSpec:
         python = self._environments.python(spec.image, say)
         tail: collections.deque[str] = collections.deque(maxlen=_TAIL)
         with _scratch_folder(self._scratch) as scratch:
@@ -71,6 +72,12 @@ class LocalRuntime:
                     self.kill()
         if not Store(spec.store_uri).exists(f"{spec.outputs_uri}/{MANIFEST}"):
             raise StepFailed(_death(spec.step, code), stack="\n".join(tail))
+        return spec
+
+    def resume(self, event: Any, *, spec_uri: str, state: Mapping[str, Any], say: Say) -> StepSpec:
+        raise StepFailed(
+            "This task was deferred when [tradewind] runtime was kubernetes, and now it is local: clear it", retryable=False
+        )
 
     def _kill_after(self, process: subprocess.Popen[str]) -> None:
         process.wait()

@@ -1,0 +1,125 @@
+"""Waits for a step's pod in the triggerer: says why it waits, passes its log on, each line once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.triggers.pod import ContainerState, KubernetesPodTrigger
+from airflow.triggers.base import TriggerEvent
+from kubernetes_asyncio import client
+
+from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended
+from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
+from tradewind.runtimes.kubernetes.waiting import Waiting
+
+_PATIENCE_S = 900.0  # for an API server that does not answer
+_SAY_S = 60.0
+
+
+class StepPodTrigger(KubernetesPodTrigger):
+    """KubernetesPodTrigger that tells its events only that the pod ended: how, the task finds out by looking."""
+
+    @classmethod
+    def like(cls, trigger: KubernetesPodTrigger) -> StepPodTrigger:
+        return cls(**trigger.serialize()[1])
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", super().serialize()[1]
+
+    async def _wait_for_pod_start(self) -> ContainerState:
+        others: list[Any] = []
+        waiting = Waiting(
+            container=self.base_container_name,
+            schedule_timeout_s=self.schedule_timeout,
+            startup_timeout_s=self.startup_timeout,
+            say=self._say,
+            others=lambda pod: others,
+            since=self.trigger_start_time.timestamp(),
+        )
+        while True:
+            pod = await self._get_pod()
+            if not pod.spec.node_name:
+                others = await self._others()
+            if waiting.over(pod):
+                return self.define_pod_container_state(pod)
+            await asyncio.sleep(self.startup_check_interval)
+
+    async def _wait_for_container_completion(self) -> TriggerEvent:
+        deadline = self.trigger_kwargs.get("_execution_deadline")
+        position: Position | None = None
+        while True:
+            pod = await self._get_pod()
+            if position is None:
+                position = Position.parse((pod.metadata.annotations or {}).get(POSITION_ANNOTATION))
+            over = ended(pod, self.base_container_name) or cannot_start(pod, self.base_container_name)
+            position = await self._pass_on(position)
+            if over:
+                return self._event("ended")
+            if deadline is not None and time.time() >= deadline:
+                return self._event("timeout")
+            await asyncio.sleep(self.poll_interval)
+
+    async def _pass_on(self, position: Position) -> Position:
+        """Say the new lines, and leave on the pod how far that is: another triggerer may go on from there.
+
+        A triggerer that is killed between the two says one poll's lines again: none is lost.
+        """
+        try:
+            raw = await self.hook.read_logs(
+                self.pod_name, self.pod_namespace, container_name=self.base_container_name, since_seconds=position.since_seconds()
+            )
+        except Exception as error:  # of the network, in any library's words: the pod's status decides, not its log
+            self.log.debug("The log cannot be read at the moment: %s", error)
+            return position
+        lines, reached = after(position, raw)
+        for line in lines:
+            self._say(line)
+        if reached != position:
+            try:
+                await self._mark(reached)
+            except asyncio.CancelledError:  # the triggerer ends: whoever goes on must know
+                await self._mark(reached)
+                raise
+        return reached
+
+    async def _mark(self, position: Position) -> None:
+        body = {"metadata": {"annotations": {POSITION_ANNOTATION: str(position)}}}
+        try:
+            async with self.hook.get_conn() as connection:
+                await client.CoreV1Api(connection).patch_namespaced_pod(self.pod_name, self.pod_namespace, body)
+        except Exception as error:
+            self.log.debug("The log's position cannot be left on the pod: %s", error)
+
+    async def _others(self) -> list[Any]:
+        async with self.hook.get_conn() as connection:
+            return list((await client.CoreV1Api(connection).list_namespaced_pod(self.pod_namespace)).items)
+
+    async def _get_pod(self) -> Any:  # type: ignore[override]
+        """The pod; an API server that restarts is waited for."""
+        failing_since = said_at = 0.0
+        while True:
+            try:
+                return await self.hook.get_pod(name=self.pod_name, namespace=self.pod_namespace)
+            except client.ApiException as error:
+                if error.status in (401, 403, 404):
+                    raise
+                problem: Exception = error
+            except Exception as error:  # of the network, in any library's words
+                problem = error
+            now = time.time()
+            failing_since = failing_since or now
+            if now - failing_since > _PATIENCE_S:
+                raise problem
+            if now - said_at > _SAY_S:
+                said_at = now
+                self._say(f"Kubernetes does not answer, waiting: {problem}")
+            await asyncio.sleep(self.poll_interval)
+
+    def _event(self, status: str) -> TriggerEvent:
+        event = {"status": status, "namespace": self.pod_namespace, "name": self.pod_name, **self.trigger_kwargs}
+        return TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    def _say(self, line: str) -> None:
+        self.log.info("%s", line)

@@ -1,0 +1,104 @@
+"""A pod that does not start yet: what it waits for, said in words every minute, up to a limit."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tradewind.errors import RuntimeUnavailable
+from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running, scheduled, waits_for
+
+_EVERY_S = 60.0
+_QUIET_S = 10.0  # what starts within this needs no words
+_INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
+
+
+class Waiting:
+    """One pod's way from being made to its container's start.
+
+    Args:
+        container: the name of the one that runs the step.
+        schedule_timeout_s: for a node; for its queue too.
+        startup_timeout_s: from there on, for images and volumes.
+        say: takes what there is to say.
+        others: the pods of the same namespace, to say who uses what this one wants.
+        since: when the waiting began, in seconds since the epoch; by default now.
+    """
+
+    def __init__(
+        self,
+        *,
+        container: str,
+        schedule_timeout_s: float,
+        startup_timeout_s: float,
+        say: Callable[[str], None],
+        others: Callable[[Any], Iterable[Any]],
+        since: float | None = None,
+    ) -> None:
+        self._container = container
+        self._schedule_timeout_s = schedule_timeout_s
+        self._startup_timeout_s = startup_timeout_s
+        self._say = say
+        self._others = others
+        self._since = since or time.time()
+        self._scheduled_at: float | None = None
+        self._said_at = self._since + _QUIET_S - _EVERY_S
+        self._waited = False
+
+    def over(self, pod: Any) -> bool:
+        """Whether the waiting has an end, good or bad: the container started, or it never will.
+
+        Raises:
+            RuntimeUnavailable: it took too long; says what it waited for.
+        """
+        now = time.time()
+        if running(pod, self._container) or ended(pod, self._container) or cannot_start(pod, self._container):
+            if self._waited:
+                self._say(f"Waited {_minutes(now - self._since)}")
+            return True
+        what = self.reason(pod)
+        if scheduled(pod):
+            self._scheduled_at = self._scheduled_at or now
+            since, limit = self._scheduled_at, self._startup_timeout_s
+        else:
+            since, limit = self._since, self._schedule_timeout_s
+        if now - since > limit:
+            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {what}")
+        if now - self._said_at >= _EVERY_S:
+            self._said_at, self._waited = now, True
+            self._say(f"Waiting {_minutes(now - self._since)}: {what}")
+        return False
+
+    def reason(self, pod: Any) -> str:
+        """What it waits for and, where others of its namespace have it, who."""
+        what = waits_for(pod, self._container)
+        users = [line for resource in _INSUFFICIENT.findall(what) if (line := _users(resource, pod, self._others(pod)))]
+        return "; ".join([what, *users])
+
+
+def _users(resource: str, pod: Any, others: Iterable[Any]) -> str:
+    """Who holds a device that the pod wants: of cores and memory everybody has some, which says nothing."""
+    if "/" not in resource:
+        return ""
+    holders: dict[str, int] = {}
+    for other in others:
+        if other.metadata.uid == pod.metadata.uid or not other.spec.node_name or other.status.phase in ("Succeeded", "Failed"):
+            continue
+        amount = sum(int(((c.resources and c.resources.requests) or {}).get(resource) or 0) for c in other.spec.containers)
+        if amount:
+            said = other.metadata.annotations or {}
+            name = (
+                " ".join(filter(None, (said.get("tradewind.io/dag-id"), said.get("tradewind.io/task-id")))) or other.metadata.name
+            )
+            holders[name] = holders.get(name, 0) + amount
+    if not holders:
+        return ""
+    most = sorted(holders.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} ({count})" for name, count in most[:5]) + (" and others" if len(most) > 5 else "")
+    return f"{sum(holders.values())} {resource} in use by {listed}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
