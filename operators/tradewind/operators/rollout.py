@@ -248,7 +248,7 @@ class SeldonRolloutOperator(TradewindOperator):
             resources=settings.profile("cpu-small").to_dict(),
         )  # fmt: skip
         # Beside the serving: a pod cannot reach what listens on this machine's loopback.
-        self._runtime = runtime_for(dataclasses.replace(settings, runtime=settings.serving), profile="cpu-small")
+        self._runtime = runtime_for(dataclasses.replace(settings, runtime=settings.serving))
         self._runtime.run(spec, spec_uri=store.put_spec(spec), say=lambda line: self.log.info("%s", line))
         manifest = result(store, spec)
         return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}

@@ -43,7 +43,9 @@ class Runtime(Protocol):
         """End the running step, all its processes, now. Safe to call at any time and twice."""
 
 
-def runtime_for(settings: Settings, *, profile: str, context: Any = None, pod: Mapping[str, Any] | None = None) -> Runtime:
+def runtime_for(
+    settings: Settings, *, profile: str = "cpu-small", context: Any = None, pod: Mapping[str, Any] | None = None
+) -> Runtime:
     """The runtime that the settings name.
 
     Args:

@@ -48,7 +48,7 @@ def run_steps(folder: Path, scratch: Path, *, params: Mapping[str, Any] | None =
     dag = _dag(folder / "dag.py")
     settings = Settings.load()
     store = Store(str(scratch / "store"))
-    runtime = runtime_for(dataclasses.replace(settings, tracking_username=None), profile="cpu-small")
+    runtime = runtime_for(dataclasses.replace(settings, tracking_username=None))
     context = {"params": {**dag.params.dump(), **(params or {})}}
     done: dict[str, StepManifest] = {}
     outputs: dict[str, Any] = {}
