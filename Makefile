@@ -1,10 +1,13 @@
-.PHONY: demo test lint bench bench-rollout lock setup
+.PHONY: demo test test-cluster lint bench bench-rollout lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
 
 test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
 	.venv/bin/pytest $(ARGS)
+
+test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
+	.venv/bin/pytest tests/cluster $(ARGS)
 
 lint: setup
 	.venv/bin/ruff check .

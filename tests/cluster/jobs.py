@@ -1,0 +1,72 @@
+"""One-step pipelines whose step does as it is told: the cluster's tests disturb them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PROFILES: dict[str, Any] = {
+    "cpu-small": {"cpu": 0.5, "memory_mb": 1500},
+    "spark-small": {"cpu": 1, "memory_mb": 2500},
+    "tight": {"cpu": 0.3, "memory_mb": 600, "memory_cap_mb": 1400},
+    "gpu-1": {"cpu": 0.3, "memory_mb": 1000, "gpus": 1},
+    "gpu-4": {"cpu": 0.3, "memory_mb": 1000, "gpus": 4},
+}
+
+_DAG = """
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from tradewind.operators import TrainModelOperator
+
+PARAMS = {{
+    "what": Param("learn", type="string"), "amount": Param(0, type="integer"), "profile": Param("cpu-small", type="string"),
+    "nonce": Param("", type="string"),
+}}
+
+with DAG(
+    Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params=PARAMS, max_active_runs=16,
+    render_template_as_native_obj=True,
+):
+    TrainModelOperator(
+        task_id="train", train="train:train", dataset="rows.parquet", label_column="y", profile="{{{{ params.profile }}}}",
+        train_params={{name: "{{{{ params.%s }}}}" % name for name in ("what", "amount", "nonce")}}, retry_delay=timedelta(seconds=1),
+        {arguments}
+    )
+"""
+
+# By name: what is special about its task.
+_TASKS = {
+    "job": "retries=0",
+    "job_in_worker": "retries=0, deferrable=False",
+    "job_retried": "retries=1",
+    "job_in_worker_retried": "retries=1, deferrable=False",
+    "job_timed": "retries=0, execution_timeout=timedelta(seconds=25)",
+    "no_image": 'retries=1, pod={"image": "localhost/tradewind/none:1"}',
+    "bad_pod": 'retries=1, pod={"labels": {"no good": "x"}}',
+}
+DAGS = {name: _DAG.format(arguments=arguments) for name, arguments in _TASKS.items()}
+
+TRAIN = """
+import time
+
+from sklearn.linear_model import LogisticRegression
+
+
+def train(dataset, params):
+    what, amount = params["what"], params["amount"]
+    if what == "lines":  # ten a second
+        for number in range(amount):
+            print(f"line {number:04}", flush=True)
+            time.sleep(0.1)
+    elif what == "memory":  # in MB
+        held = [bytes([1]) * 1_000_000 for _ in range(amount)]
+        print("holds", len(held), "MB", flush=True)
+    elif what == "waits":
+        print("waiting", flush=True)
+        time.sleep(amount)
+    elif what == "raises":
+        raise KeyError("no column of that name")
+    return LogisticRegression().fit(dataset.train.X, dataset.train.y)
+"""

@@ -1,0 +1,145 @@
+"""What the tests do to a cluster: make a namespace for steps, look at pods, take them away."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from live import until
+
+STORE = "tradewind"  # the bucket
+_FILL = """
+import os, sys, fsspec
+source, bucket = sys.argv[1:]
+fsspec.filesystem("s3").put(source.rstrip("/") + "/", f"{bucket}/data", recursive=True)
+"""
+
+
+class Cluster:
+    """A namespace with Pod Security `restricted`, a service account without rights for steps, and a Secret."""
+
+    def __init__(self, api: client.ApiClient, *, namespace: str) -> None:
+        self.namespace = namespace
+        self.core = client.CoreV1Api(api)
+        self.rbac = client.RbacAuthorizationV1Api(api)
+        self.scheduling = client.SchedulingV1Api(api)
+
+    def create(self) -> None:
+        self.delete()
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.core.create_namespace({"metadata": {"name": self.namespace, "labels": labels}})
+        self.core.create_namespaced_service_account(self.namespace, {"metadata": {"name": "tradewind-step"}})
+
+    def delete(self) -> None:
+        with contextlib.suppress(ApiException):
+            self.core.delete_namespace(self.namespace, grace_period_seconds=0)
+        until(lambda: not self._exists(), within_s=120, what="the end of the namespace")
+
+    def _exists(self) -> bool:
+        try:
+            self.core.read_namespace(self.namespace)
+        except ApiException:
+            return False
+        return True
+
+    def s3_variables(self, url: str) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def put_secret(self, values: Mapping[str, str]) -> None:
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
+        self.core.create_namespaced_secret(self.namespace, {"metadata": {"name": "tradewind-store"}, "data": data})
+
+    def airflow_settings(self, profiles: Mapping[str, Any]) -> dict[str, str]:
+        """All that differs from the embedded run: settings."""
+        options = {
+            "RUNTIME": "kubernetes",
+            "NAMESPACE": self.namespace,
+            "IMAGE": os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}"),
+            "STEP_SECRET": "tradewind-store",
+            "STORE_URI": f"s3://{STORE}/store",
+            "DATA_ROOT": f"s3://{STORE}/data",
+            "PROFILES": json.dumps(profiles),
+        }
+        return {f"AIRFLOW__TRADEWIND__{name}": value for name, value in options.items()}
+
+    def fill_store(self, data: Path, python: Path) -> None:
+        """Put the sample where steps read it: on S3."""
+        rows = "import pandas, sys; pandas.DataFrame({'x': range(100), 'y': [0, 1] * 50}).to_parquet(sys.argv[1])"
+        subprocess.run([python, "-c", rows, str(data / "rows.parquet")], check=True)
+        subprocess.run([python, "-c", _FILL, str(data), STORE], check=True)
+
+    # -- pods -----------------------------------------------------------------------------------------------------
+
+    def pods(self, run_id: str | None = None, *, task: str | None = None) -> list[Any]:
+        """Pods of steps that are there, of one run or all, the oldest first."""
+        found = self.core.list_namespaced_pod(self.namespace, label_selector="app.kubernetes.io/managed-by=tradewind").items
+        kept = [
+            pod
+            for pod in found
+            if run_id in (None, said(pod, "run-id")) and task in (None, said(pod, "task-id"))
+        ]  # fmt: skip
+        return sorted(kept, key=lambda pod: pod.metadata.creation_timestamp)
+
+    def pod(self, run_id: str, *, phase: str = "Running", within_s: float = 120, but: str = "") -> Any:
+        """The one pod of a run, as soon as it is in that phase; another than the one named ``but``."""
+
+        def look() -> Any:
+            return next((p for p in self.pods(run_id) if p.status.phase == phase and p.metadata.name != but), None)
+
+        return until(look, within_s=within_s, what=f"a pod of {run_id} that is {phase}")
+
+    def no_pods(self, run_id: str, *, within_s: float = 60) -> None:
+        until(lambda: not self.pods(run_id), within_s=within_s, what=f"the end of {run_id}'s pods")
+
+    def evict(self, pod: Any) -> None:
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.metadata.name}}
+        self.core.create_namespaced_pod_eviction(pod.metadata.name, self.namespace, body)
+
+    def force_delete(self, pod: Any) -> None:
+        self.core.delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=0)
+
+    def occupy_gpus(self, count: int, image: str) -> str:
+        """A pod of somebody else's that holds GPUs; its name."""
+        body = {
+            "metadata": {"generateName": "somebody-", "labels": {"who": "somebody"}},
+            "spec": {
+                "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "c", "image": image, "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", "-c", "import time; time.sleep(3600)"],
+                    "resources": {"limits": {"nvidia.com/gpu": str(count), "cpu": "10m", "memory": "64Mi"}},
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                }],
+            },
+        }  # fmt: skip
+        return str(self.core.create_namespaced_pod(self.namespace, body).metadata.name)
+
+
+def said(pod: Any, name: str) -> str | None:
+    """What our runtime wrote on a pod: ``run-id``, ``task-id``."""
+    found: str | None = (pod.metadata.annotations or {}).get(f"tradewind.io/{name}")
+    return found
+
+
+def holds(look: Callable[[], bool], *, for_s: float, what: str) -> None:
+    """AssertionError where it ends to be true within so many seconds."""
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        assert look(), what
+        time.sleep(0.5)

@@ -1,0 +1,141 @@
+"""Whoever ends a task, a worker or a triggerer: no pod survives, or it is taken over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from live import gone, until
+from on_kubernetes import Cluster
+from platform_under_test import Platform
+from processes import environment, living, words
+from test_failures_of_pods import ended, lines_said, log
+
+from tradewind.cli import embedded
+
+SECONDS = 30  # within which Airflow notices and the pod is gone
+
+
+@pytest.fixture
+def running(platform: Platform, cluster: Cluster) -> Callable[..., tuple[str, Any]]:
+    """A run whose pod runs; with the pod."""
+
+    def begin(dag_id: str, what: str = "waits", amount: int = 300) -> tuple[str, Any]:
+        run_id = platform.api.trigger(dag_id, {"what": what, "amount": amount, "nonce": f"{time.time()}"})
+        pod = cluster.pod(run_id)
+        platform.said(dag_id, run_id, "train", "line 0001" if what == "lines" else "waiting", within_s=60)
+        return run_id, pod
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def another_triggerer(platform: Platform) -> Iterator[Callable[[], None]]:
+    """Starts one: `airflow standalone` does not start a second. They stay, for those that follow."""
+    port = platform.at.airflow.rsplit(":", 1)[1]
+    settings = embedded.airflow_environment(platform.home, platform.dags, platform.at, port)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        with (platform.home / "logs" / f"triggerer-{len(started)}.log").open("wb") as output:
+            started.append(subprocess.Popen(
+                [sys.executable, "-m", "airflow", "triggerer"], env={**os.environ, **settings}, start_new_session=True,
+                stdout=output, stderr=subprocess.STDOUT,
+            ))  # fmt: skip
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def url(dag_id: str, run_id: str) -> str:
+    return f"/dags/{dag_id}/dagRuns/{run_id}"
+
+
+@pytest.mark.parametrize("dag_id", ["job", "job_in_worker"])
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marked(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]], dag_id: str, state: str) -> None:
+    run_id, _ = running(dag_id)
+    platform.http.patch(f"{url(dag_id, run_id)}/taskInstances/train", json={"new_state": state}).raise_for_status()
+    cluster.no_pods(run_id, within_s=SECONDS)
+
+
+def test_cleared(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
+    run_id, first = running("job")
+    asked = {"dry_run": False, "only_failed": False, "only_running": False, "dag_run_id": run_id, "task_ids": ["train"]}
+    platform.http.post("/dags/job/clearTaskInstances", json=asked).raise_for_status()
+    until(
+        lambda: first.metadata.name not in {p.metadata.name for p in cluster.pods(run_id)},
+        within_s=SECONDS,
+        what="the first pod's end",
+    )
+    cluster.pod(run_id, but=first.metadata.name)
+    platform.http.patch(f"{url('job', run_id)}/taskInstances/train", json={"new_state": "failed"}).raise_for_status()
+    cluster.no_pods(run_id, within_s=SECONDS)
+
+
+def test_it_takes_too_long(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
+    run_id, _ = running("job_timed")
+    done = ended(platform, "job_timed", run_id, within_s=90)
+    assert done.state == "failed"
+    assert any("took longer than the task's execution_timeout" in line for line in log(platform, "job_timed", run_id))
+    cluster.no_pods(run_id, within_s=SECONDS)
+
+
+def test_the_task_process_is_killed(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
+    dag_id = "job_in_worker_retried"
+    run_id, pod = running(dag_id, "lines", 300)
+    os.kill(task_process(platform, dag_id, run_id).pid, signal.SIGKILL)
+    done = ended(platform, dag_id, run_id, within_s=240)
+    assert done.state == "success" and done.tries["train"] == 2
+    second = log(platform, dag_id, run_id, 2)
+    assert any(f"Taking over pod {pod.metadata.name} of try 1" in line for line in second)
+    both = lines_said(log(platform, dag_id, run_id, 1)) + lines_said(second)
+    assert set(both) == {f"line {number:04}" for number in range(300)}, "none is lost"
+    cluster.no_pods(run_id)
+
+
+def task_process(platform: Platform, dag_id: str, run_id: str) -> psutil.Process:
+    found = platform.http.get(f"{url(dag_id, run_id)}/taskInstances/train").raise_for_status().json()
+    [process] = [p for p in living() if f"airflow worker -- {found['id']}" in " ".join(words(p))]
+    return process
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_triggerer_is_ended(
+    platform: Platform,
+    cluster: Cluster,
+    running: Callable[..., tuple[str, Any]],
+    another_triggerer: Callable[[], None],
+    how: signal.Signals,
+) -> None:
+    run_id, pod = running("job", "lines", 400)
+    triggerers = of_triggerer(platform)
+    for process in triggerers:
+        process.send_signal(how)
+    gone(triggerers, within_s=60)
+    assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
+    another_triggerer()
+    done = ended(platform, "job", run_id, within_s=240)
+    assert done.state == "success" and done.tries["train"] == 1
+    said = lines_said(log(platform, "job", run_id))
+    assert set(said) == {f"line {number:04}" for number in range(400)}, "none is lost"
+    repeated = sum(said.values()) - len(said)
+    print(f"{how.name}: {repeated} of 400 lines came twice")
+    assert repeated == 0 if how is signal.SIGTERM else repeated <= 40, "at most those of one look"
+    cluster.no_pods(run_id)
+
+
+def of_triggerer(platform: Platform) -> list[psutil.Process]:
+    mine = str(platform.home / "airflow")
+    return [p for p in living() if "triggerer" in " ".join(words(p)) and environment(p).get("AIRFLOW_HOME", mine) == mine]
