@@ -31,8 +31,8 @@ with DAG(
 ):
     TrainModelOperator(
         task_id="train", train="train:train", dataset="rows.parquet", label_column="y", profile="{{{{ params.profile }}}}",
-        train_params={{name: "{{{{ params.%s }}}}" % name for name in ("what", "amount", "nonce")}}, retry_delay=timedelta(seconds=1),
-        {arguments}
+        train_params={{name: "{{{{ params.%s }}}}" % name for name in ("what", "amount", "nonce")}},
+        retry_delay=timedelta(seconds=1), {arguments}
     )
 """
 
