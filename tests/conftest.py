@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import S3, s3_server
 
 from tradewind.cli.embedded import IMAGES
 from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest, StepSpec
@@ -31,6 +32,33 @@ def environments() -> Environments:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server, which this process and those it starts find by their environment."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "buckets") as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A store of each kind that users have."""
+    if request.param == "folder":
+        return Store(str(tmp_path / "store"))
+    server: S3 = request.getfixturevalue("s3")
+    return Store(server.new_place())
+
+
+@pytest.fixture
+def on_disk(request: pytest.FixtureRequest, any_store: Store) -> Callable[[str], Path]:
+    """Where on this machine's disk the bytes of `any_store` lie."""
+    if any_store.root.startswith("file://"):
+        return lambda uri: Path(uri.removeprefix("file://"))
+    server: S3 = request.getfixturevalue("s3")
+    return server.file
 
 
 @pytest.fixture

@@ -29,9 +29,15 @@ class SpecError(TradewindError):
 
 
 class StoreError(TradewindError):
-    """The artifact store cannot be read or written: missing, corrupt, full or forbidden."""
+    """The artifact store cannot be read or written: missing, corrupt, full or forbidden.
 
-    retryable = True
+    Args:
+        retryable: False where only a person's work helps: a wrong login, no such bucket.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class RuntimeUnavailable(TradewindError):

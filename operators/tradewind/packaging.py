@@ -17,6 +17,7 @@ from tradewind.store import Store, hash_file, hash_names
 
 MAX_BUNDLE_BYTES = 20_000_000
 _IGNORED = {"__pycache__", "node_modules"}
+_SHARED = ("contract", "errors", "filesystems", "rules", "store")  # of `tradewind`, in a step's process too
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first instant that a zip can say: a bundle's bytes depend on its files alone
 
 
@@ -73,7 +74,7 @@ def own_code() -> str:
     packages = package_folders()
     steps = packages["tradewind_steps"]
     own = [(path.relative_to(steps).as_posix(), path) for path in _files(steps)]
-    shared = [(f"tradewind/{name}.py", packages["tradewind"] / f"{name}.py") for name in ("contract", "errors", "rules", "store")]
+    shared = [(f"tradewind/{name}.py", packages["tradewind"] / f"{name}.py") for name in _SHARED]
     return hash_names([(name, hash_file(path)) for name, path in own + shared])
 
 

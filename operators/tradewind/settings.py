@@ -40,9 +40,9 @@ OPTIONS: Mapping[str, Option] = {
         example="/var/lib/tradewind",
     ),
     "store_uri": Option(
-        description="Root of the artifact store, a path or an fsspec URI. Default: ``store`` below ``home``. Paths are what is "
-        "tested. A URI wants the package of its backend (s3fs for s3) in Airflow's environment and in the steps': no lock of "
-        "this package has one.",
+        description="Root of the artifact store, a path or ``s3://bucket/folder``. Default: ``store`` below ``home``. S3's "
+        "login, region and address are the environment's of Airflow and of the steps (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+        "AWS_DEFAULT_REGION, AWS_ENDPOINT_URL); the server must know conditional writes (If-None-Match), as AWS's does.",
         example="s3://models/tradewind",
     ),
     "data_root": Option(

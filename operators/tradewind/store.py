@@ -1,4 +1,4 @@
-"""The artifact store: a folder on any fsspec file system. It is told where, and reads no settings.
+"""The artifact store: a folder, on this machine or in a bucket. It is told where, and reads no settings.
 
 Layout below the root::
 
@@ -12,23 +12,21 @@ Whatever is written exclusively is written whole or not at all: a reader never s
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from tradewind.contract import ArtifactRef, Kind, StepManifest, StepSpec
 from tradewind.errors import StoreError
+from tradewind.filesystems import create, explained, is_local, open_uri, read
 
 MANIFEST = "manifest.json"
 SPEC = "spec.json"
@@ -149,17 +147,20 @@ class Store:
         Raises:
             StoreError: there is nothing at ``uri``.
         """
-        fs, path = _open(uri)
-        with _explained(uri):
-            if not fs.exists(path):
+        fs, path = open_uri(uri)
+        with explained(uri):
+            found = fs.find(path, detail=True)
+            if not found and not (is_local(fs) and fs.exists(path)):  # a folder without a file is one on a disk only
                 raise StoreError(f"There is no file or folder at {uri}")
-            files = sorted(p for p in fs.find(path) if not _hidden(p[len(path) :]))
-            if isinstance(fs, LocalFileSystem):
-                hashes = [(file[len(path) :], hash_file(file)) for file in files]
+            files = {name[len(path) :]: info for name, info in sorted(found.items()) if not _hidden(name[len(path) :])}
+            if is_local(fs):
+                hashes = [(name, hash_file(path + name)) for name in files]
             else:
-                hashes = [(file[len(path) :], str(fs.checksum(file))) for file in files]
-            size = sum(fs.size(file) or 0 for file in files)
-        if len(hashes) == 1 and hashes[0][0] == "" and isinstance(fs, LocalFileSystem):
+                hashes = [
+                    (name, f"{info['size']} {info.get('ETag') or fs.checksum(path + name)}") for name, info in files.items()
+                ]
+            size = sum(info["size"] or 0 for info in files.values())
+        if len(hashes) == 1 and hashes[0][0] == "" and is_local(fs):
             return ArtifactRef(uri=as_uri(uri), sha256=hashes[0][1], size=size, kind=kind)
         return ArtifactRef(uri=as_uri(uri), sha256=hash_names(hashes), size=size, kind=kind)
 
@@ -167,47 +168,45 @@ class Store:
 
     def read(self, uri: str) -> bytes:
         """The bytes at ``uri``; FileNotFoundError where there are none."""
-        fs, path = _open(uri)
-        with _explained(uri):
-            data: bytes = fs.cat_file(path)
-            return data
+        fs, path = open_uri(uri)
+        with explained(uri):
+            return read(fs, path)
 
     def write(self, uri: str, data: bytes, *, exclusive: bool = False) -> bool:
         """Write whole or not at all. With ``exclusive``, returns False and leaves what is there already."""
-        fs, path = _open(uri)
-        with _explained(uri):
-            if isinstance(fs, LocalFileSystem):
+        fs, path = open_uri(uri)
+        with explained(uri):
+            if is_local(fs):
                 return _write_local(Path(path), data, exclusive)
-            try:
-                fs.pipe_file(path, data, mode="create" if exclusive else "overwrite")
-            except FileExistsError:
-                return False
+            if exclusive:
+                return create(fs, path, data)
+            fs.pipe_file(path, data)
             return True
 
     def exists(self, uri: str) -> bool:
-        fs, path = _open(uri)
-        with _explained(uri):
+        fs, path = open_uri(uri)
+        with explained(uri):
             return bool(fs.exists(path))
 
     def size(self, uri: str) -> int:
         """Bytes of the file at ``uri``; FileNotFoundError where there is none."""
-        fs, path = _open(uri)
-        with _explained(uri):
+        fs, path = open_uri(uri)
+        with explained(uri):
             return int(fs.size(path))
 
     def names(self, uri: str) -> list[str]:
         """Sorted names in a folder; none where there is no folder."""
-        fs, path = _open(uri)
-        with _explained(uri):
-            try:
+        fs, path = open_uri(uri)
+        try:
+            with explained(uri):
                 return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True))
-            except FileNotFoundError:
-                return []
+        except FileNotFoundError:
+            return []
 
     def files(self, uri: str) -> list[File]:
         """All files in a folder and below it; none where there is no folder."""
-        fs, path = _open(uri)
-        with _explained(uri):
+        fs, path = open_uri(uri)
+        with explained(uri):
             found = fs.find(path, detail=True)
         base = uri.rstrip("/")
         return [
@@ -217,28 +216,41 @@ class Store:
 
     def delete(self, uri: str) -> None:
         """Remove a file or a folder; nothing happens where there is none."""
-        fs, path = _open(uri)
-        with _explained(uri):
-            if fs.exists(path):
+        fs, path = open_uri(uri)
+        with explained(uri):
+            if not is_local(fs):
+                if files := fs.find(path):
+                    fs.rm([glob.escape(name) for name in files])
+            elif fs.exists(path):
                 fs.rm(path, recursive=True)
 
     def download(self, uri: str, folder: Path) -> Path:
         """A local path with what lies at ``uri``: the file itself where the store is local, else a copy in ``folder``."""
-        fs, path = _open(uri)
-        if isinstance(fs, LocalFileSystem):
+        fs, path = open_uri(uri)
+        if is_local(fs):
             return Path(path)
         target = folder / path.rstrip("/").rsplit("/", 1)[-1]
-        with _explained(uri):
-            fs.get(path, str(target), recursive=True)
+        with explained(uri):
+            files = fs.find(path)
+            if not files:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+            fs.get(files, [f"{target}{name[len(path) :]}" for name in files])
         return target
 
     def upload(self, source: Path, uri: str) -> None:
         """Copy a local file or folder to ``uri``; nothing to do where it lies there already."""
-        fs, path = _open(uri)
-        if isinstance(fs, LocalFileSystem) and Path(path) == source:
+        fs, path = open_uri(uri)
+        if is_local(fs) and Path(path) == source:
             return
-        with _explained(uri):
-            fs.put(f"{source}/" if source.is_dir() else str(source), path, recursive=source.is_dir())
+        with explained(uri):
+            if is_local(fs):
+                fs.put(f"{source}/" if source.is_dir() else str(source), path, recursive=source.is_dir())
+                return
+            # File by file: told to copy a folder, s3fs makes the bucket too where there is none.
+            files = [file for file in source.rglob("*") if file.is_file()] if source.is_dir() else [source]
+            fs.put(
+                [str(p) for p in files], [f"{path}/{p.relative_to(source).as_posix()}" if p != source else path for p in files]
+            )
 
 
 def as_uri(path: str) -> str:
@@ -288,11 +300,6 @@ def _modified(info: dict[str, Any]) -> float:
     return value.timestamp() if isinstance(value, datetime) else float(value or 0.0)
 
 
-def _open(uri: str) -> tuple[Any, str]:
-    fs, path = fsspec.core.url_to_fs(uri)
-    return fs, path
-
-
 def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
@@ -311,17 +318,6 @@ def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
         return True
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """Turn what a file system raises into a StoreError that names the place; a missing file stays FileNotFoundError."""
-    try:
-        yield
-    except (FileNotFoundError, StoreError):
-        raise
-    except OSError as error:
-        raise StoreError(f"{uri}: {error.strerror or error}") from error
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:

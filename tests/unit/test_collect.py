@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from tradewind.collect import collect
 from tradewind.contract import ArtifactRef, StepManifest, StepSpec
 from tradewind.store import Store
 
+OnDisk = Callable[[str], Path]
+
 
 class Runs:
     """Runs of one task, each written a day after the one before, the newest a year ago."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_disk: OnDisk) -> None:
         self.store = store
+        self.on_disk = on_disk
         self.count = 0
 
     def add(self, *, dag: str = "dag", reuse: dict[str, ArtifactRef] | None = None) -> dict[str, ArtifactRef]:
@@ -42,7 +46,7 @@ class Runs:
         return outputs
 
     def age(self) -> None:
-        for path in Path(self.store.root.removeprefix("file://")).rglob("*"):
+        for path in self.on_disk(self.store.root).rglob("*"):
             if path.is_file() and path.stat().st_mtime > 1_600_000_000:
                 os.utime(path, (1_500_000_000 + self.count * 86400,) * 2)
 
@@ -51,8 +55,13 @@ class Runs:
 
 
 @pytest.fixture
-def runs(store: Store) -> Runs:
-    return Runs(store)
+def store(any_store: Store) -> Store:
+    return any_store
+
+
+@pytest.fixture
+def runs(store: Store, on_disk: OnDisk) -> Runs:
+    return Runs(store, on_disk)
 
 
 def test_old_runs_go_with_their_cache_entries_and_code(runs: Runs, store: Store) -> None:
@@ -90,7 +99,7 @@ def test_what_is_young_stays(runs: Runs, store: Store) -> None:
     at_work, as_well, old = runs.add(), runs.add(), runs.add()
     young = store.put_content("code.zip", b"of a run that starts now", "code")
     for ref in (at_work["model"], as_well["model"]):
-        for path in Path(ref.uri.removeprefix("file://")).rglob("*"):
+        for path in runs.on_disk(ref.uri).rglob("*"):
             os.utime(path)
     collect(store, held=(), keep_runs=1, grace_s=3600)
     assert runs.there(at_work) == runs.there(as_well) == {"model", "report"}
@@ -114,9 +123,9 @@ def test_a_report_that_lies_beside_an_equal_one_stays(runs: Runs, store: Store) 
     assert runs.there(outputs) == {"model", "report"}
 
 
-def test_a_store_may_lie_below_a_folder_named_runs(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "runs" / "home" / "store"))
-    runs = Runs(store)
+def test_a_store_may_lie_below_a_folder_named_runs(store: Store, on_disk: OnDisk) -> None:
+    store = Store(f"{store.root}/runs/home/store")
+    runs = Runs(store, on_disk)
     old, new = runs.add(), runs.add()
     collect(store, held=(), keep_runs=1, grace_s=3600)
     assert runs.there(old) == set()

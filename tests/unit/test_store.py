@@ -1,4 +1,4 @@
-"""The store on a local file system: whole or nothing, first wins, errors that name the place."""
+"""The store, in a folder and on S3: whole or nothing, first wins, errors that name the place."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ import pytest
 from tradewind.contract import ArtifactRef, StepManifest, StepSpec, to_json
 from tradewind.errors import SpecError, StoreError
 from tradewind.store import Store, segment
+
+
+@pytest.fixture
+def store(any_store: Store) -> Store:
+    return any_store
 
 
 def manifest(fingerprint: str | None = None, outputs: dict[str, ArtifactRef] | None = None, **metrics: int) -> StepManifest:

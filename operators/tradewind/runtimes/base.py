@@ -85,7 +85,9 @@ def result(store: Store, spec: StepSpec) -> StepManifest:
     assert manifest.error
     kind: type[TradewindError] | None = named(manifest.error.type)
     if kind and kind is not StepFailed:
-        raise kind(manifest.error.message)
+        error = kind(manifest.error.message)
+        error.retryable = manifest.error.retryable
+        raise error
     raise StepFailed(
         manifest.error.message if kind else f"{manifest.error.type}: {manifest.error.message}",
         stack=manifest.error.stack,
