@@ -186,7 +186,9 @@ def test_airflow_may_run_pods_in_the_steps_namespace_and_nothing_else(render: Re
 def test_without_executors_a_step_has_no_rights(render: Render) -> None:
     rendered = render(ELSEWHERE)
     assert [role["metadata"]["name"] for role in rendered.of("Role")] == ["tradewind-airflow", "tradewind-reaper"]
-    assert rendered.one("ServiceAccount", "worker")["automountServiceAccountToken"] is False
+    account = rendered.one("ServiceAccount", "worker")
+    assert account["automountServiceAccountToken"] is False
+    assert account["imagePullSecrets"] == [{"name": "registry"}]
     (subject,) = rendered.one("RoleBinding", "tradewind-airflow")["subjects"]
     assert (subject["namespace"], subject["name"]) == ("platform", "prod-worker")
 
