@@ -1,7 +1,7 @@
 """``python -m tradewind_steps``: run the step whose spec's URI is in TRADEWIND_SPEC, leave a manifest.
 
-Exit code 0 after a success, 1 after a failure that is described in the manifest; anything else means that the process
-died before it could say why.
+Exit code 0 after a success, 1 after a failure that is described in the manifest, 2 where no spec is named; anything else
+means that the process died before it could say why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ log = logging.getLogger("tradewind")
 def main() -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     end_with_parent()
-    uri = os.environ[SPEC_VARIABLE]
+    uri = os.environ.get(SPEC_VARIABLE)
+    if not uri:
+        log.error(
+            "%s is not set: expected the URI of a step's spec.json, got nothing. Tradewind's operators set it: a step is started "
+            "by a task of a pipeline, not by hand",
+            SPEC_VARIABLE,
+        )
+        return 2
     store = Store(uri.split("/runs/")[0])
     spec = store.get_spec(uri)
     started_at = now()

@@ -1,0 +1,77 @@
+{{/* Names. A release called tradewind gives tradewind-mlflow, another one NAME-tradewind-mlflow. */}}
+{{- define "tradewind.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 48 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tradewind.airflowNamespace" -}}
+{{- .Values.airflow.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{- define "tradewind.settingsName" -}}
+{{- printf "%s-settings" (include "tradewind.name" .) -}}
+{{- end -}}
+
+{{/* (dict "root" $ "component" "mlflow") */}}
+{{- define "tradewind.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "tradewind.labels" -}}
+{{ include "tradewind.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{/* (dict "root" $ "image" "train"): the reference as the operators make it */}}
+{{- define "tradewind.image" -}}
+{{- .root.Values.image.pattern | replace "{image}" .image | replace "{version}" .root.Chart.AppVersion -}}
+{{- end -}}
+
+{{- define "tradewind.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "tradewind.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 50000
+runAsGroup: 50000
+fsGroup: 50000
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "tradewind.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "tradewind.mlflowName" -}}
+{{- printf "%s-mlflow" (include "tradewind.name" .) -}}
+{{- end -}}
+
+{{- define "tradewind.trackingUri" -}}
+{{- if .Values.settings.tracking_uri -}}
+{{- .Values.settings.tracking_uri -}}
+{{- else if .Values.mlflow.enabled -}}
+{{- printf "http://%s.%s.svc:%v" (include "tradewind.mlflowName" .) .Release.Namespace .Values.mlflow.service.port -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What MLflow keeps on a volume: its database, its artifacts, or nothing. */}}
+{{- define "tradewind.mlflowOnVolume" -}}
+{{- if or (not .Values.mlflow.database.secret) (not .Values.mlflow.artifacts) -}}true{{- end -}}
+{{- end -}}
