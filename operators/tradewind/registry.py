@@ -6,6 +6,7 @@ Importing mlflow costs a task one to two seconds; these few calls need none of i
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -200,8 +201,12 @@ class Registry:
             self._call("POST", "registered-models/alias", asked)
 
     def server_version(self) -> str:
-        """MLflow's version, as it tells."""
-        return str(self._answer("GET", f"{self.tracking_uri}/version", {}).text.strip()[:40])
+        """MLflow's version, as it tells; SpecError where something else answers."""
+        response = self._answer("GET", f"{self.tracking_uri}/version", {})
+        said = response.text.strip()[:200]
+        if not response.is_success or not re.fullmatch(r"\d+\.\d+[\w.+-]*", said):
+            raise SpecError(f"{self.tracking_uri}/version: expected MLflow's version, got {response.status_code} {said!r}")
+        return said
 
     def try_out(self, name: str) -> None:
         """Read the experiments; make a registered model of that name and remove it. What a login may do is only known by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,11 +85,7 @@ def store(settings: Settings) -> Iterator[Result]:
             )
             return
         yield passed("store", f"{settings.store_uri}: written and read")
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            writers = [
-                pool.submit(place.write, f"{folder}/once", str(number).encode(), exclusive=True) for number in range(_AT_ONCE)
-            ]
-            won = [number for number, writer in enumerate(writers) if writer.result()]
+        won = _winners(place, f"{folder}/once")
         if len(won) == 1 and place.read(f"{folder}/once") == str(won[0]).encode():
             yield passed("store, exclusive", f"of {_AT_ONCE} that wrote one file at once, one did")
         else:
@@ -98,6 +95,18 @@ def store(settings: Settings) -> Iterator[Result]:
             )
     finally:
         place.delete(folder)
+
+
+def _winners(place: Store, uri: str) -> list[int]:
+    """The numbers of those who wrote a file exclusively, each its own number and all at once, and were told that they did."""
+    ready = threading.Barrier(_AT_ONCE)
+
+    def write(number: int) -> bool:
+        ready.wait()
+        return place.write(uri, str(number).encode(), exclusive=True)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [number for number, won in enumerate(pool.map(write, range(_AT_ONCE))) if won]
 
 
 def mlflow(settings: Settings) -> Iterator[Result]:
