@@ -164,7 +164,10 @@ class AirflowApi:
 
     def _read(self, method: str, path: str, response: httpx.Response) -> dict[str, Any]:
         if response.is_success:
-            return dict(response.json())
+            try:
+                return dict(response.json())
+            except ValueError as error:  # Airflow's pages answer wherever its API has no address
+                raise SpecError(f"Airflow, {method} {path}: expected JSON, got {response.text[:100]!r}") from error
         kind = RuntimeUnavailable if response.status_code >= 500 else SpecError
         raise kind(f"Airflow, {method} {path}: {response.status_code} {response.text[:500]}")
 

@@ -15,6 +15,11 @@ CONNECTION = "kubernetes_default"
 _PAGE = 500
 
 
+def quiet_airflow() -> None:
+    """Before Airflow is imported: on the standard output, where its own log would go, is ours, perhaps as JSON."""
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+
+
 class Forbidden(SpecError):
     """The API server knows who asks, and that this is not for them."""
 

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from tradewind.cli.airflow_api import AirflowApi, TaskFound
-from tradewind.cli.kube import CONNECTION, Kube
+from tradewind.cli.kube import CONNECTION, Kube, quiet_airflow
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.settings import Settings
 
@@ -95,6 +95,7 @@ def reap(
     The namespace's pods must be of this one Airflow: what it does not know counts as gone. Spark's executors go with their
     driver.
     """
+    quiet_airflow()
     settings = Settings.load()
     url = (airflow or settings.airflow_url).rstrip("/")
     if not url:

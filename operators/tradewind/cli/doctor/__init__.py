@@ -15,7 +15,7 @@ from rich.console import Console
 from tradewind.cli import embedded
 from tradewind.cli.doctor import result, shared
 from tradewind.cli.doctor.result import Check, Result, skipped
-from tradewind.cli.kube import CONNECTION
+from tradewind.cli.kube import CONNECTION, quiet_airflow
 from tradewind.errors import SpecError
 from tradewind.settings import SECTION, Settings
 
@@ -40,6 +40,7 @@ def doctor(
     Run it where Airflow's scheduler runs, with its environment: what that one reaches and may do is what counts. All that it
     writes it removes again. A line is skipped where the part is not used, or may not be looked at.
     """
+    quiet_airflow()
     found: list[Result] = []
     for line in _results(home, conn_id, pods):
         found.append(line)

@@ -12,15 +12,17 @@ from urllib.parse import quote
 
 from tradewind.cli.doctor.result import LIMIT, Result, failed, passed
 from tradewind.cli.kube import Forbidden, Kube
-from tradewind.contract import PROBE_VARIABLE
+from tradewind.contract import PROBE_VARIABLE, StepSpec
 from tradewind.errors import StoreError
 from tradewind.packaging import own_code, own_files
+from tradewind.profiles import Profile
 from tradewind.settings import SECTION, Settings
 from tradewind.store import Store
 
 PATIENCE_S = 180  # until it has ended: its image may have to be pulled
 _POLL_S = 0.5
-_CONTAINER = "doctor"
+_SMALL = Profile(cpu=0.5, memory_mb=512)
+_LABELS = {"app.kubernetes.io/managed-by": "tradewind-doctor"}  # no step's: `tradewind reap` knows nothing of it
 _CLOSED = (StoreError, OSError, ImportError, ValueError)  # what a store raises that cannot be used from here
 _HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError")
 _FIXES = {
@@ -41,7 +43,7 @@ def look(kube: Kube, settings: Settings, image: str, reference: str) -> Iterator
         with contextlib.suppress(*_CLOSED):  # its own check says so, and the pod may do better
             store.write(f"{folder}/ours", b"from Airflow")
         try:
-            made = kube.ask("POST", pods, _pod(settings, image, reference, folder))["metadata"]["name"]
+            made = kube.ask("POST", pods, _pod(settings, image, folder))["metadata"]["name"]
         except Forbidden as error:
             yield failed(name, str(error), "The message names the policy, the quota or the right that forbids it")
             return
@@ -116,42 +118,33 @@ def _theirs(store: Store, folder: str) -> bytes:
     return b""
 
 
-def _pod(settings: Settings, image: str, reference: str, folder: str) -> dict[str, Any]:
+def _pod(settings: Settings, image: str, folder: str) -> dict[str, Any]:
+    """The pod that a step of this image would get, with another command."""
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from kubernetes.client import ApiClient
+    from kubernetes.client.models import V1EnvVar
+
+    from tradewind.runtimes.kubernetes.request import pod_arguments
+
     asked = {
         "folder": folder,
         "tracking_uri": settings.tracking_uri,
         "files": [file for file, _ in own_files()],
         "limit_s": LIMIT,
     }
-    container: dict[str, Any] = {
-        "name": _CONTAINER,
-        "image": reference,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-m", "tradewind_steps.doctor"],
-        "env": [{"name": PROBE_VARIABLE, "value": json.dumps(asked)}, {"name": "HOME", "value": "/tmp"}],  # noqa: S108 (in the pod)
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 (in the pod)
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+    spec = StepSpec(
+        step="doctor", dag_id="tradewind-doctor", run_id="", task_id=image, map_index=-1, try_number=1, params={}, inputs={},
+        code=None, entry_point=None, image=image, outputs_uri=folder, store_uri=settings.store_uri,
+    )  # fmt: skip
+    arguments = pod_arguments(settings, _SMALL, spec, "", {})
+    arguments |= {
+        "cmds": ["python", "-m", "tradewind_steps.doctor"],
+        "env_vars": [*arguments["env_vars"], V1EnvVar(name=PROBE_VARIABLE, value=json.dumps(asked))],
+        "labels": _LABELS,
+        "annotations": {},
+        "active_deadline_seconds": PATIENCE_S,  # should nobody be left to delete it
+        "termination_message_policy": "FallbackToLogsOnError",
     }
-    if settings.step_secret:
-        container["envFrom"] = [{"secretRef": {"name": settings.step_secret}}]
-    return {
-        "metadata": {
-            "generateName": f"tradewind-doctor-{image}-",
-            "labels": {"app.kubernetes.io/managed-by": "tradewind-doctor"},
-        },
-        "spec": {
-            "containers": [container],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
-            "restartPolicy": "Never",
-            "activeDeadlineSeconds": PATIENCE_S,  # should nobody be left to delete it
-            "serviceAccountName": settings.service_account,
-            "automountServiceAccountToken": False,
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        },
-    }
+    built = KubernetesPodOperator(task_id="doctor", **arguments).build_pod_request_obj(dry_run=True)
+    pod: dict[str, Any] = ApiClient().sanitize_for_serialization(built)
+    return pod
