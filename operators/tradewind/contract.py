@@ -19,6 +19,8 @@ SCHEMA = 1
 SPEC_VARIABLE = "TRADEWIND_SPEC"
 # Set where the step must end when its standard input closes: no other supervisor would end it.
 LIFELINE_VARIABLE = "TRADEWIND_LIFELINE"
+# What `tradewind doctor` asks of a pod, as JSON: see `tradewind_steps.doctor`.
+PROBE_VARIABLE = "TRADEWIND_PROBE"
 
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]

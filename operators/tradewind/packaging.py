@@ -71,11 +71,16 @@ def used_code(folder: Path, entry_point: str | None, files: Iterable[str] = ()) 
 @functools.cache
 def own_code() -> str:
     """sha256 of the code that runs in every step's process: ``tradewind_steps``, and what it imports of ``tradewind``."""
+    return hash_names([(name, hash_file(path)) for name, path in own_files()])
+
+
+def own_files() -> list[tuple[str, Path]]:
+    """The files of that code: those of ``tradewind_steps`` by their path in it, those of ``tradewind`` with that before it."""
     packages = package_folders()
     steps = packages["tradewind_steps"]
     own = [(path.relative_to(steps).as_posix(), path) for path in _files(steps)]
     shared = [(f"tradewind/{name}.py", packages["tradewind"] / f"{name}.py") for name in _SHARED]
-    return hash_names([(name, hash_file(path)) for name, path in own + shared])
+    return own + shared
 
 
 def _files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ Importing mlflow costs a task one to two seconds; these few calls need none of i
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -71,22 +72,24 @@ class Registry:
     Args:
         tracking_uri: ``http(s)://host:port``.
         auth: user and password, where the server wants them.
+        timeout_s: seconds that one request may take.
     """
 
-    def __init__(self, tracking_uri: str, *, auth: tuple[str, str] | None = None) -> None:
+    def __init__(self, tracking_uri: str, *, auth: tuple[str, str] | None = None, timeout_s: float = 30) -> None:
         self.tracking_uri = tracking_uri.rstrip("/")
         # Reading the certificates takes a task 40 ms: only where there is something to verify.
         secure = self.tracking_uri.startswith("https:")
         self._client = httpx.Client(
-            base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=30, auth=auth, verify=secure,
+            base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=timeout_s, auth=auth, verify=secure,
             trust_env=not on_this_machine(self.tracking_uri),
         )  # fmt: skip
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, timeout_s: float = 30) -> Self:
         """The registry that the settings name."""
         user = settings.tracking_username
-        return cls(settings.tracking_uri, auth=(user, settings.tracking_password or "") if user else None)
+        auth = (user, settings.tracking_password or "") if user else None
+        return cls(settings.tracking_uri, auth=auth, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -197,6 +200,21 @@ class Registry:
             # Of two that set a new alias at once, MLflow refuses the second: it finds no row and may not insert another.
             self._call("POST", "registered-models/alias", asked)
 
+    def server_version(self) -> str:
+        """MLflow's version, as it tells; SpecError where something else answers."""
+        response = self._answer("GET", f"{self.tracking_uri}/version", {})
+        said = response.text.strip()[:200]
+        if not response.is_success or not re.fullmatch(r"\d+\.\d+[\w.+-]*", said):
+            raise SpecError(f"{self.tracking_uri}/version: expected MLflow's version, got {response.status_code} {said!r}")
+        return said
+
+    def try_out(self, name: str) -> None:
+        """Read the experiments; make a registered model of that name and remove it. What a login may do is only known by
+        doing it."""
+        self._call("POST", "experiments/search", {"max_results": 1})
+        self._call("POST", "registered-models/create", {"name": name})
+        self._call("DELETE", "registered-models/delete", {"name": name})
+
     def _call(self, method: str, path: str, data: dict[str, Any], *, missing: str | tuple[str, ...] = ()) -> dict[str, Any]:
         """One request. An error whose code is in ``missing`` gives an empty answer.
 
@@ -204,11 +222,7 @@ class Registry:
             RuntimeUnavailable: no answer, or an error of the server's own.
             SpecError: MLflow refuses what was asked; in its words.
         """
-        try:
-            query, body = (data, None) if method == "GET" else (None, data)
-            response = self._client.request(method, path, params=query, json=body)
-        except httpx.HTTPError as error:
-            raise RuntimeUnavailable(f"MLflow at {self.tracking_uri} does not answer: {error or type(error).__name__}") from error
+        response = self._answer(method, path, data)
         try:
             answer = response.json()
         except ValueError:
@@ -221,3 +235,10 @@ class Registry:
         message = f"MLflow at {self.tracking_uri}, {path}: {response.status_code}, {said.get('message')}"
         transient = response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS
         raise RuntimeUnavailable(message) if transient else SpecError(message)
+
+    def _answer(self, method: str, path: str, data: dict[str, Any]) -> httpx.Response:
+        try:
+            query, body = (data, None) if method == "GET" else (None, data)
+            return self._client.request(method, path, params=query, json=body)
+        except httpx.HTTPError as error:
+            raise RuntimeUnavailable(f"MLflow at {self.tracking_uri} does not answer: {error or type(error).__name__}") from error

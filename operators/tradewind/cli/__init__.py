@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 
 from tradewind.cli.demo import demo
+from tradewind.cli.doctor import doctor
 from tradewind.cli.gc import gc
 from tradewind.cli.init import init
+from tradewind.cli.reap import reap
 from tradewind.cli.releases import hold, promote, releases, resume, rollback
 from tradewind.cli.serve import serve
 from tradewind.errors import TradewindError
@@ -19,6 +21,8 @@ app.command()(init)
 app.command()(demo)
 app.command()(serve)
 app.command()(gc)
+app.command()(doctor)
+app.command()(reap)
 for command in (releases, promote, hold, resume, rollback):
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API that the demo makes."""
+"""The few calls of Airflow's REST API that commands make."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -28,16 +29,34 @@ class TaskState:
     try_number: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskFound:
+    """A task instance that Airflow knows. ``state`` is None where it is not scheduled yet, or was cleared."""
+
+    state: str | None
+    run_state: str
+
+
 class AirflowApi:
     """A client of one Airflow.
 
     Args:
         url: its address, ``http://host:port``.
+        token: a bearer token, where there is one.
+        login: else user and password; without either, whoever Airflow lets in as admin, which the demo's does.
+
+    Raises:
+        RuntimeUnavailable: it does not answer.
+        SpecError: it does not take the login.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str | None = None, login: tuple[str, str] | None = None) -> None:
         self._client = httpx.Client(base_url=url, timeout=30, trust_env=not on_this_machine(url))
-        self._client.headers["Authorization"] = f"Bearer {self._call('GET', '/auth/token')['access_token']}"
+        if not token and login:
+            token = self._call("POST", "/auth/token", {"username": login[0], "password": login[1]})["access_token"]
+        elif not token:
+            token = self._call("GET", "/auth/token")["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
 
     def wait_for_dag(self, dag_id: str, *, since: datetime, timeout_s: float) -> None:
         """Until the Dag's file has been read.
@@ -104,6 +123,23 @@ class AirflowApi:
                 sorter.add(downstream, task["task_id"])
         return list(sorter.static_order())
 
+    def find_task(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> TaskFound | None:
+        """A task instance as it is now; None where Airflow says that there is none of these names, in so many words.
+
+        Args:
+            map_index: -1 where the task is not mapped.
+
+        Raises:
+            SpecError: it may not be read, or the answer is not Airflow's.
+        """
+        run = f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"
+        path = f"{run}/taskInstances/{quote(task_id, safe='')}{f'/{map_index}' if map_index >= 0 else ''}"
+        response = self._response("GET", path, None)
+        if response.status_code == httpx.codes.NOT_FOUND and _is_absence(response, run_id):
+            return None
+        found = self._read("GET", path, response)
+        return TaskFound(state=found["state"], run_state=str(self._call("GET", run)["state"]))
+
     def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """What a task returned; empty where it returned nothing."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
@@ -124,8 +160,14 @@ class AirflowApi:
         response = self._response(method, path, body)
         if missing and response.status_code == httpx.codes.NOT_FOUND:
             return {}
+        return self._read(method, path, response)
+
+    def _read(self, method: str, path: str, response: httpx.Response) -> dict[str, Any]:
         if response.is_success:
-            return dict(response.json())
+            try:
+                return dict(response.json())
+            except ValueError as error:  # Airflow's pages answer wherever its API has no address
+                raise SpecError(f"Airflow, {method} {path}: expected JSON, got {response.text[:100]!r}") from error
         kind = RuntimeUnavailable if response.status_code >= 500 else SpecError
         raise kind(f"Airflow, {method} {path}: {response.status_code} {response.text[:500]}")
 
@@ -143,6 +185,15 @@ class AirflowApi:
                     return response
             time.sleep(attempt)
         raise AssertionError("unreachable")
+
+
+def _is_absence(response: httpx.Response, run_id: str) -> bool:
+    """Whether Airflow itself says so: a proxy's 404, or that of an address that Airflow does not have, says nothing."""
+    try:
+        said = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(said, str) and f"`{run_id}`" in said and said.endswith("was not found")
 
 
 def _time(text: str) -> datetime:
