@@ -5,6 +5,7 @@ Layout below the root::
     runs/<dag>/<run>/<task>/<map index>/<try>/   spec.json, a try's datasets and models, manifest.json (the commit)
     content/<ab>/<sha256>/<name>                 small files under the hash of their bytes: code bundles, reports
     cache/<ab>/<fingerprint>.json                the manifest of the first success with that fingerprint
+    checkpoints/<ab>/<key>-<writer>.zip          what a step that is under way, or was ended, has saved of its work
 
 Whatever is written exclusively is written whole or not at all: a reader never sees half a manifest.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -126,6 +128,18 @@ class Store:
         assert manifest.fingerprint
         return self.write(self.cache_uri(manifest.fingerprint), manifest.to_json().encode(), exclusive=True)
 
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def checkpoint_uri(self, key: str, writer: str) -> str:
+        """Where one try saves its work: a file of its own, for two runs that do the same at once have the same key."""
+        return f"{self.root}/checkpoints/{key[:2]}/{key}-{hashlib.sha256(writer.encode()).hexdigest()[:16]}.zip"
+
+    def checkpoints(self, key: str) -> list[File]:
+        """What tries with that key have saved, the newest first."""
+        folder = f"{self.root}/checkpoints/{key[:2]}"
+        found = [file for file in self.files(folder) if file.uri.startswith(f"{folder}/{key}-")]
+        return sorted(found, key=lambda file: file.modified, reverse=True)
+
     # -- artifacts ------------------------------------------------------------------------------------------------
 
     def put_content(self, name: str, data: bytes, kind: Kind) -> ArtifactRef:
@@ -236,6 +250,18 @@ class Store:
         with _explained(uri):
             fs.put(f"{source}/" if source.is_dir() else str(source), path, recursive=source.is_dir())
 
+    def replace(self, source: Path, uri: str) -> None:
+        """Copy a local file, however large, to ``uri``: whole or not at all, what was there stays until then."""
+        fs, path = _open(uri)
+        with _explained(uri):
+            if isinstance(fs, LocalFileSystem):
+                with _placed(Path(path)) as temporary:
+                    shutil.copyfile(source, temporary)
+                    _synchronise(temporary)
+                    temporary.replace(path)
+            else:
+                fs.put_file(str(source), path)
+
 
 def as_uri(path: str) -> str:
     """A URI as it is; a plain path as an absolute ``file://`` URI, not percent-encoded: fsspec does not decode it."""
@@ -280,7 +306,8 @@ def _hidden(relative: str) -> bool:
 
 def _modified(info: dict[str, Any]) -> float:
     """When a file was written, by whatever name its file system has for that."""
-    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    names = ("mtime", "LastModified", "last_modified", "updated", "created")
+    value = next((info[name] for name in names if info.get(name)), None)
     return value.timestamp() if isinstance(value, datetime) else float(value or 0.0)
 
 
@@ -290,13 +317,9 @@ def _open(uri: str) -> tuple[Any, str]:
 
 
 def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _placed(path) as temporary:
+        temporary.write_bytes(data)
+        _synchronise(temporary)
         if not exclusive:
             temporary.replace(path)
             return True
@@ -305,8 +328,22 @@ def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
         except FileExistsError:
             return False
         return True
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` for what will take its place; nothing is left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
