@@ -31,5 +31,6 @@ def train(dataset, params):
         device=params.get("device", "cpu"),
         random_state=0,
     )
-    trees.fit(X, dataset.train.y, eval_set=[(encoder.transform(dataset.holdout.X), dataset.holdout.y)], verbose=50)
+    fit = dataset.checkpoint.fit if getattr(dataset, "checkpoint", None) else type(trees).fit  # goes on where it was ended
+    fit(trees, X, dataset.train.y, eval_set=[(encoder.transform(dataset.holdout.X), dataset.holdout.y)], verbose=50)
     return make_pipeline(encoder, trees)

@@ -24,7 +24,8 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
 
     Kept are: the newest ``keep_runs`` runs of each Dag; every try whose outputs a kept run or a registered model refers to;
     small files that a kept try names; cache entries whose outputs are kept; and whatever is younger than ``grace_s``
-    seconds, since a run may be about to use it.
+    seconds, since a run may be about to use it. A checkpoint is kept for as long only: a training that saves one again has
+    it again.
 
     Args:
         held: URIs that others hold: models of registered versions, manifests that are their lineage.
@@ -50,6 +51,7 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
     for folder, files in content.items():
         if all(f.uri not in wanted and f.modified <= before for f in files):
             gone.append((folder, sum(f.size for f in files)))
+    gone += [(file.uri, file.size) for file in store.files(f"{store.root}/checkpoints") if file.modified <= before]
     swept = {folder for folder, _ in gone}
     for file in store.files(f"{store.root}/cache"):
         outputs = [ref.uri for ref in store.get_manifest(file.uri).outputs.values()]

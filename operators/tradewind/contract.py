@@ -59,6 +59,8 @@ class StepSpec:
         store_uri: the root of the store, for content-addressed artifacts.
         fingerprint: the key under which a success may be reused; None where it may not.
         as_of: ISO 8601 instant; rows at or after it do not exist for this run. None: all rows.
+        checkpoint: the key under which the step finds what an earlier try of it saved, see `tradewind.store`; None where it
+            saves nothing.
         tracking_uri: MLflow's, for steps that log a run.
         resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``; never in the fingerprint
             but for the device.
@@ -79,6 +81,7 @@ class StepSpec:
     store_uri: str
     fingerprint: str | None = None
     as_of: str | None = None
+    checkpoint: str | None = None
     tracking_uri: str | None = None
     resources: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA

@@ -6,6 +6,7 @@ Layout below the root::
     content/<ab>/<sha256>/<name>                 small files under the hash of their bytes: code bundles, reports
     cache/<ab>/<fingerprint>.json                the manifest of the first success with that fingerprint
     memory/<dag>/<task>.json                     how much memory a task turned out to need, where that is more than asked
+    checkpoints/<ab>/<key>-<writer>.zip          what a step that is under way, or was ended, has saved of its work
 
 Whatever is written exclusively is written whole or not at all: a reader never sees half a manifest.
 """
@@ -17,8 +18,11 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -127,6 +131,18 @@ class Store:
         """Offer a success for reuse; False where another got there first: its manifest should be taken instead."""
         assert manifest.fingerprint
         return self.write(self.cache_uri(manifest.fingerprint), manifest.to_json().encode(), exclusive=True)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def checkpoint_uri(self, key: str, writer: str) -> str:
+        """Where one try saves its work: a file of its own, for two runs that do the same at once have the same key."""
+        return f"{self.root}/checkpoints/{key[:2]}/{key}-{hashlib.sha256(writer.encode()).hexdigest()[:16]}.zip"
+
+    def checkpoints(self, key: str) -> list[File]:
+        """What tries with that key have saved, the newest first."""
+        folder = f"{self.root}/checkpoints/{key[:2]}"
+        found = [file for file in self.files(folder) if file.uri.startswith(f"{folder}/{key}-")]
+        return sorted(found, key=lambda file: file.modified, reverse=True)
 
     # -- artifacts ------------------------------------------------------------------------------------------------
 
@@ -252,6 +268,18 @@ class Store:
                 [str(p) for p in files], [f"{path}/{p.relative_to(source).as_posix()}" if p != source else path for p in files]
             )
 
+    def replace(self, source: Path, uri: str) -> None:
+        """Copy a local file, however large, to ``uri``: whole or not at all, what was there stays until then."""
+        fs, path = open_uri(uri)
+        with explained(uri):
+            if is_local(fs):
+                with _placed(Path(path)) as temporary:
+                    shutil.copyfile(source, temporary)
+                    _synchronise(temporary)
+                    temporary.replace(path)
+            else:
+                fs.put_file(str(source), path)
+
 
 def as_uri(path: str) -> str:
     """A URI as it is; a plain path as an absolute ``file://`` URI, not percent-encoded: fsspec does not decode it."""
@@ -296,18 +324,15 @@ def _hidden(relative: str) -> bool:
 
 def _modified(info: dict[str, Any]) -> float:
     """When a file was written, by whatever name its file system has for that."""
-    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    names = ("mtime", "LastModified", "last_modified", "updated", "created")
+    value = next((info[name] for name in names if info.get(name)), None)
     return value.timestamp() if isinstance(value, datetime) else float(value or 0.0)
 
 
 def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _placed(path) as temporary:
+        temporary.write_bytes(data)
+        _synchronise(temporary)
         if not exclusive:
             temporary.replace(path)
             return True
@@ -316,8 +341,22 @@ def _write_local(path: Path, data: bytes, exclusive: bool) -> bool:
         except FileExistsError:
             return False
         return True
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` for what will take its place; nothing is left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:

@@ -14,7 +14,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tradewind.contract import SPEC_VARIABLE, StepError, StepManifest, StepSpec
+from tradewind.contract import SPEC_VARIABLE, StepError, StepManifest
 from tradewind.errors import TradewindError
 from tradewind.store import Store, temporary_folder
 from tradewind_steps.process import UsageMeter, end_with_parent
@@ -39,13 +39,17 @@ def main() -> int:
     started_at = now()
     meter = UsageMeter()
     with temporary_folder() as scratch, meter:
-        manifest = _run(spec, Path(scratch), started_at, meter)
+        step = Step(spec, Path(scratch))
+        manifest = _run(step, started_at, meter)
     store.put_manifest(spec.outputs_uri, manifest)
-    return 0 if manifest.status == "success" else 1
+    if manifest.status != "success":
+        return 1
+    step.committed()
+    return 0
 
 
-def _run(spec: StepSpec, scratch: Path, started_at: str, meter: UsageMeter) -> StepManifest:
-    step = Step(spec, scratch)
+def _run(step: Step, started_at: str, meter: UsageMeter) -> StepManifest:
+    spec = step.spec
     try:
         result = importlib.import_module(f"tradewind_steps.{spec.step}").run(step)
     except Exception as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tradewind.errors import ValidationFailed
+from tradewind_steps.checkpoint import Checkpoint
 
 # What pandas calls numbers in a column of objects, as booleans are that have missing values among them.
 OBJECT_NUMBERS = ("decimal", "integer", "floating", "mixed-integer-float", "boolean")
@@ -36,6 +37,8 @@ class Dataset:
         features: the features' columns, in the order of ``X``.
         task: ``binary``, ``multiclass`` or ``regression``.
         classes: what the label's values were, sorted; ``y`` holds positions in it (0, 1, ...). Empty in a regression.
+        checkpoint: a folder that outlives this process, for a training that goes on where it was ended. None where the rows
+            are only read.
     """
 
     train: Part
@@ -44,6 +47,7 @@ class Dataset:
     features: list[str]
     task: str
     classes: list[Any]
+    checkpoint: Checkpoint | None = None
 
 
 def read_table(path: Path, name: str = "dataset") -> pd.DataFrame:

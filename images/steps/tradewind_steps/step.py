@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 import sys
 import zipfile
 from collections.abc import Callable
@@ -11,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tradewind.contract import ArtifactRef, Kind, StepSpec
-from tradewind.errors import SpecError
+from tradewind.errors import SpecError, StoreError
 from tradewind.store import Store, hash_file, hash_folder
+from tradewind_steps.checkpoint import Checkpoint
+
+log = logging.getLogger("tradewind")
 
 
 @dataclass
@@ -71,6 +76,22 @@ class Step:
         )
         self.outputs[name] = ref
         return ref
+
+    @functools.cached_property
+    def checkpoint(self) -> Checkpoint:
+        """What an earlier try of this step has saved of its work, and where this one saves its own."""
+        spec, folder = self.spec, self.scratch / "checkpoint"
+        if spec.checkpoint is None:
+            return Checkpoint(folder)
+        return Checkpoint(folder, store=self.store, key=spec.checkpoint, writer=spec.outputs_uri)
+
+    def committed(self) -> None:
+        """The success is safe: what was saved on the way to it goes. A store that does not let go of it is no failure."""
+        if "checkpoint" in vars(self):
+            try:
+                self.checkpoint.remove()
+            except StoreError as error:
+                log.warning("The checkpoint stays until `tradewind gc`: %s", error)
 
     def put_report(self, name: str, filename: str, text: str) -> ArtifactRef:
         """Store a small report (``report.html``, ``summary.json``) under its content hash and make it an output."""

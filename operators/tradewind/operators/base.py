@@ -259,6 +259,8 @@ class StepOperator(TradewindOperator):
             store_uri=store.root,
             fingerprint=key,
             as_of=as_of,
+            # Without reuse every run learns anew, but its own next try goes on.
+            checkpoint=key if self.reuse else digest([key, ti.dag_id, ti.run_id, ti.task_id, map_index]),
             tracking_uri=settings.tracking_uri,
             resources=resources,
         )

@@ -41,6 +41,8 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
 
     dataset = data.dataset
     tags = {**tracking.tags_of(step.spec), "tradewind.task": dataset.task, "tradewind.device": hyperparameters["device"]}
+    if step.checkpoint.resumed_from:
+        tags["tradewind.resumed_from"] = step.checkpoint.resumed_from
     with tracking.Run(step.spec, params=hyperparameters, tags=tags) as mlflow_run:
         log.info(
             "Learning %s (%s) from %d rows and %d features; %d rows held back",
@@ -48,7 +50,7 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
         )  # fmt: skip
         started = time.monotonic()
         with tracking.explained(str(step.spec.tracking_uri)):  # user code may log by itself
-            returned = function(data.for_user(), dict(hyperparameters))
+            returned = function(data.for_user(step.checkpoint), dict(hyperparameters))
         seconds = round(time.monotonic() - started, 3)
         if returned is None:
             raise SpecError(f"{step.spec.entry_point} returned None, expected the model: its last line should be 'return model'")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from tradewind.errors import SpecError, ValidationFailed
 from tradewind_steps import split as splits
+from tradewind_steps.checkpoint import Checkpoint
 from tradewind_steps.dataset import (
     Dataset,
     Part,
@@ -32,12 +33,12 @@ class Prepared:
     start: str | None
     end: str | None
 
-    def for_user(self) -> Dataset:
+    def for_user(self, checkpoint: Checkpoint) -> Dataset:
         """The same rows in tables of the user's own: what is done to them does not reach ours (nothing is copied)."""
         train, holdout = (
             Part(X=part.X.copy(deep=False), y=part.y.copy(deep=False)) for part in (self.dataset.train, self.dataset.holdout)
         )
-        return replace(self.dataset, train=train, holdout=holdout)
+        return replace(self.dataset, train=train, holdout=holdout, checkpoint=checkpoint)
 
 
 def prepare(step: Step) -> Prepared:
