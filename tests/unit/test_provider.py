@@ -97,7 +97,7 @@ def test_the_documented_defaults_are_valid_and_are_the_defaults() -> None:
 def test_the_documented_examples_are_valid() -> None:
     options = get_provider_info()["config"]["tradewind"]["options"]
     settings = Settings.read(lambda option: options[option]["example"])
-    assert "cpu-huge" in settings.profiles
+    assert "gpu-a100" in settings.profiles
     assert settings.store_uri == "s3://models/tradewind"
 
 
