@@ -58,20 +58,3 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
-
-{{- define "tradewind.mlflowName" -}}
-{{- printf "%s-mlflow" (include "tradewind.name" .) -}}
-{{- end -}}
-
-{{- define "tradewind.trackingUri" -}}
-{{- if .Values.settings.tracking_uri -}}
-{{- .Values.settings.tracking_uri -}}
-{{- else if .Values.mlflow.enabled -}}
-{{- printf "http://%s.%s.svc:%v" (include "tradewind.mlflowName" .) .Release.Namespace .Values.mlflow.service.port -}}
-{{- end -}}
-{{- end -}}
-
-{{/* What MLflow keeps on a volume: its database, its artifacts, or nothing. */}}
-{{- define "tradewind.mlflowOnVolume" -}}
-{{- if or (not .Values.mlflow.database.secret) (not .Values.mlflow.artifacts) -}}true{{- end -}}
-{{- end -}}
