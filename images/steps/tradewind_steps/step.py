@@ -35,16 +35,19 @@ class Step:
         self.store = Store(spec.store_uri)
         self.scratch = scratch
         self.outputs: dict[str, ArtifactRef] = {}
+        self._inputs: dict[str, Path] = {}
 
     @property
     def params(self) -> dict[str, Any]:
         return self.spec.params
 
     def input_path(self, name: str) -> Path:
-        """The input as a local file or folder; fetched first where the store is remote."""
-        folder = self.scratch / "inputs" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return self.store.download(self.spec.inputs[name].uri, folder)
+        """The input as a local file or folder; fetched first, once, where the store is remote."""
+        if name not in self._inputs:
+            folder = self.scratch / "inputs" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            self._inputs[name] = self.store.download(self.spec.inputs[name].uri, folder)
+        return self._inputs[name]
 
     def output_path(self, name: str) -> Path:
         """Where to write the output ``name`` (a file or a folder) before `put`: its final place where the store is local."""
