@@ -19,6 +19,9 @@ SCHEMA = 1
 SPEC_VARIABLE = "TRADEWIND_SPEC"
 # Set where the step must end when its standard input closes: no other supervisor would end it.
 LIFELINE_VARIABLE = "TRADEWIND_LIFELINE"
+# Set where the step runs in a pod, and only there: what Kubernetes calls it. Spark's driver starts executors beside itself.
+POD_NAME_VARIABLE = "TRADEWIND_POD_NAME"
+POD_NAMESPACE_VARIABLE = "TRADEWIND_POD_NAMESPACE"
 
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]
@@ -58,8 +61,9 @@ class StepSpec:
         fingerprint: the key under which a success may be reused; None where it may not.
         as_of: ISO 8601 instant; rows at or after it do not exist for this run. None: all rows.
         tracking_uri: MLflow's, for steps that log a run.
-        resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``; never in the fingerprint
-            but for the device.
+        resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``, with ``executors``,
+            ``min_executors``, ``executor_cpu`` and ``executor_memory_mb`` where Spark is to have executors; never in the
+            fingerprint but for the device.
     """
 
     step: str

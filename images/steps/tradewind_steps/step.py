@@ -75,6 +75,13 @@ class Step:
         self.outputs[name] = ref
         return ref
 
+    def refer(self, name: str, kind: Kind, *, sha256: str) -> ArtifactRef:
+        """Make what others wrote at the output's final place, ``outputs_uri/name``, an output."""
+        uri = f"{self.spec.outputs_uri}/{name}"
+        size = sum(file.size for file in self.store.files(uri))
+        self.outputs[name] = ref = ArtifactRef(uri=uri, sha256=sha256, size=size, kind=kind)
+        return ref
+
     def put_report(self, name: str, filename: str, text: str) -> ArtifactRef:
         """Store a small report (``report.html``, ``summary.json``) under its content hash and make it an output."""
         self.outputs[name] = ref = self.store.put_content(filename, text.encode(), "report")
