@@ -21,6 +21,9 @@ SPEC_VARIABLE = "TRADEWIND_SPEC"
 LIFELINE_VARIABLE = "TRADEWIND_LIFELINE"
 # What `tradewind doctor` asks of a pod, as JSON: see `tradewind_steps.doctor`.
 PROBE_VARIABLE = "TRADEWIND_PROBE"
+# Set where the step runs in a pod, and only there: what Kubernetes calls it. Spark's driver starts executors beside itself.
+POD_NAME_VARIABLE = "TRADEWIND_POD_NAME"
+POD_NAMESPACE_VARIABLE = "TRADEWIND_POD_NAMESPACE"
 
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]
@@ -62,8 +65,9 @@ class StepSpec:
         checkpoint: the key under which the step finds what an earlier try of it saved, see `tradewind.store`; None where it
             saves nothing.
         tracking_uri: MLflow's, for steps that log a run.
-        resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``; never in the fingerprint
-            but for the device.
+        resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``, with ``executors``,
+            ``min_executors``, ``executor_cpu`` and ``executor_memory_mb`` where Spark is to have executors; never in the
+            fingerprint but for the device.
     """
 
     step: str

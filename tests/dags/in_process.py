@@ -59,12 +59,12 @@ class Dags:
     """
 
     def __init__(
-        self, *, home: Path, folder: Path, flights: Path, process: subprocess.Popen[str], log: Path, mlflow: str
+        self, *, home: Path, folder: Path, flights: Path, process: subprocess.Popen[str], log: Path, mlflow: str, store: Store
     ) -> None:
         self.home = home
         self.folder = folder
         self.flights = flights
-        self.store = Store(str(home / "store"))
+        self.store = store
         self.registry = Registry(mlflow)
         self._process = process
         self._log = log

@@ -25,6 +25,8 @@ log = logging.getLogger("tradewind")
 
 def main() -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    for name in ("aiobotocore", "botocore"):  # they tell of each login that they find
+        logging.getLogger(name).setLevel(logging.WARNING)
     end_with_parent()
     uri = os.environ.get(SPEC_VARIABLE)
     if not uri:

@@ -40,16 +40,19 @@ class Step:
         self.store = Store(spec.store_uri)
         self.scratch = scratch
         self.outputs: dict[str, ArtifactRef] = {}
+        self._inputs: dict[str, Path] = {}
 
     @property
     def params(self) -> dict[str, Any]:
         return self.spec.params
 
     def input_path(self, name: str) -> Path:
-        """The input as a local file or folder; fetched first where the store is remote."""
-        folder = self.scratch / "inputs" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return self.store.download(self.spec.inputs[name].uri, folder)
+        """The input as a local file or folder; fetched first, once, where the store is remote."""
+        if name not in self._inputs:
+            folder = self.scratch / "inputs" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            self._inputs[name] = self.store.download(self.spec.inputs[name].uri, folder)
+        return self._inputs[name]
 
     def output_path(self, name: str) -> Path:
         """Where to write the output ``name`` (a file or a folder) before `put`: its final place where the store is local."""
@@ -92,6 +95,13 @@ class Step:
                 self.checkpoint.remove()
             except StoreError as error:
                 log.warning("The checkpoint stays until `tradewind gc`: %s", error)
+
+    def refer(self, name: str, kind: Kind, *, sha256: str) -> ArtifactRef:
+        """Make what others wrote at the output's final place, ``outputs_uri/name``, an output."""
+        uri = f"{self.spec.outputs_uri}/{name}"
+        size = sum(file.size for file in self.store.files(uri))
+        self.outputs[name] = ref = ArtifactRef(uri=uri, sha256=sha256, size=size, kind=kind)
+        return ref
 
     def put_report(self, name: str, filename: str, text: str) -> ArtifactRef:
         """Store a small report (``report.html``, ``summary.json``) under its content hash and make it an output."""

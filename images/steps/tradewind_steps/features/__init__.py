@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -19,12 +18,13 @@ from pyspark.sql.types import MapType
 
 from tradewind.contract import digest
 from tradewind.errors import ValidationFailed
-from tradewind.store import as_uri
+from tradewind_steps.features.executors import Cluster
 from tradewind_steps.features.explain import explained
+from tradewind_steps.features.places import Place, spark_uri
 from tradewind_steps.features.profile import leaks, profile
 from tradewind_steps.features.report import html
 from tradewind_steps.features.session import spark_session
-from tradewind_steps.features.sources import Sources, as_parquet, before, open_sources
+from tradewind_steps.features.sources import Sources, as_parquet, before, open_sources, reachable
 from tradewind_steps.step import Step, StepResult
 
 log = logging.getLogger("tradewind")
@@ -39,34 +39,39 @@ def run(step: Step) -> StepResult:
 
     Raises:
         ValidationFailed: a source cannot be read, or what ``build`` made is no table to learn from.
-        StepFailed: ``build`` or what Spark ran for it raised; with the line in the user's file.
+        StepFailed: ``build`` or what Spark ran for it raised; with the line in the user's file. Or no executor came up.
+        SpecError: the profile asks for executors, which cannot be had here.
     """
     resources, code = step.spec.resources, step.scratch / "code"
+    cluster = Cluster.of(step.spec)
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_fetch, step)  # while the JVM starts
-        memory_mb = resources.get("memory_mb")
-        with spark_session(step.spec.task_id, step.scratch, code=code, cpu=resources.get("cpu"), memory_mb=memory_mb) as spark:
+        reading = pool.submit(_fetch, step, shared=cluster is not None)  # while the JVM starts
+        cpu, memory_mb = resources.get("cpu"), resources.get("memory_mb")
+        with spark_session(
+            step.spec.task_id, step.scratch, code=code, cpu=cpu, memory_mb=memory_mb, cluster=cluster
+        ) as spark:  # fmt: skip
             with explained(code):
                 build = step.user_function()  # only here: a UDF at the top of a module wants a session
-            return make(spark, step, build, reading.result())
+            return make(spark, step, build, reading.result(), shared=cluster is not None)
 
 
-def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Path]) -> StepResult:
+def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Place], *, shared: bool = False) -> StepResult:
     """`run` in a session that is there.
 
     Args:
         paths: the sources as Parquet.
+        shared: write the dataset to its final place from where Spark's tasks run: they may not share this machine's disk.
     """
     params = step.params
     label, time_column = params.get("label"), params.get("time_column")
     sources = open_sources(spark, paths, schemas=params.get("schemas") or {}, time_column=time_column, as_of=step.spec.as_of)
     log.info("Sources: %s", _counts(sources.rows))
-    folder = step.output_path("dataset")
+    folder: Place = f"{step.spec.outputs_uri}/dataset" if shared else step.output_path("dataset")
     with explained(step.scratch / "code"), ThreadPoolExecutor(1) as pool:
         made = build(spark, sources, params.get("params") or {})
         _check(made, label=label, time_column=time_column, known_after=params.get("known_after") or [])
         made = before(made, time_column, step.spec.as_of)
-        made.write.mode("overwrite").parquet(as_uri(str(folder)))
+        made.write.mode("overwrite").parquet(spark_uri(folder))
         profiling = pool.submit(profile, folder, label=label, time_column=time_column)
         sha256 = content_hash(spark, folder, made)
         report = profiling.result()
@@ -76,7 +81,8 @@ def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Path
     warnings = leaks(report) + _explosion(report["rows"], sources)
     for warning in warnings:
         log.warning("Warning: %s", warning)
-    step.put("dataset", "dataset", sha256=sha256)
+    put = step.refer if shared else step.put
+    put("dataset", "dataset", sha256=sha256)
     text = json.dumps({**report, "warnings": warnings}, indent=1, ensure_ascii=False, allow_nan=False)
     step.put_report("profile", "profile.json", text)
     step.put_report("report", "report.html", html(report, warnings))
@@ -93,12 +99,12 @@ def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Path
     return StepResult(metrics)
 
 
-def content_hash(spark: SparkSession, folder: Path, like: DataFrame) -> str:
+def content_hash(spark: SparkSession, folder: Place, like: DataFrame) -> str:
     """sha256 over the rows and the schema of the written table: the same for any order and any files.
 
     A null does not change Spark's row hash, so each column's being null is hashed beside it.
     """
-    written = spark.read.schema(like.schema).parquet(as_uri(str(folder)))
+    written = spark.read.schema(like.schema).parquet(spark_uri(folder))
     cells = []
     for field in like.schema:
         cell = F.col(f"`{field.name}`")
@@ -109,7 +115,9 @@ def content_hash(spark: SparkSession, folder: Path, like: DataFrame) -> str:
     return digest({"schema": schema, "rows": [str(value) for value in found or ()]})
 
 
-def _fetch(step: Step) -> dict[str, Path]:
+def _fetch(step: Step, *, shared: bool) -> dict[str, Place]:
+    if shared:
+        return {name: reachable(name, step) for name in step.spec.inputs}
     return {name: as_parquet(name, step.input_path(name), step.scratch / "sources") for name in step.spec.inputs}
 
 

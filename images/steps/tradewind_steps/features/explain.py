@@ -26,6 +26,7 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<functio
 _CALL_SITE = re.compile(r"^(?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
 _DISK_FULL = "No space left on device"
 _NO_MEMORY = "java.lang.OutOfMemoryError"
+_LOST = re.compile(r"ExecutorLostFailure \(executor \S+ exited .*?\) Reason: (?P<reason>[^\n]*)")
 
 
 @contextmanager
@@ -53,6 +54,11 @@ def _from_spark(error: Exception, code: Path) -> StepFailed:
         return StepFailed(f"Spark: {_DISK_FULL}: free some, or let TMPDIR or the store lie elsewhere")
     if _NO_MEMORY in text or type(error).__name__ == "Py4JNetworkError":
         return StepFailed("Spark ran out of memory or was killed: take a resource profile with more memory_mb")
+    if lost := _LOST.search(text):
+        return StepFailed(
+            f"Spark lost executors again and again, the last one because: {lost['reason']}; the log above says what they said. "
+            "Where memory was short, a resource profile with more executor_memory_mb helps"
+        )
     python = _python_error(text, code)
     if python:
         return StepFailed(python, retryable=False)

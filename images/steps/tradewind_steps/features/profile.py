@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+
+from tradewind_steps.features.places import Place, dataset_at
 
 SAMPLE = 1_000_000
 NEARLY = 0.95  # above it, one feature alone is suspected of being the label in disguise
@@ -33,7 +34,7 @@ _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 Numbers = npt.NDArray[np.float64]
 
 
-def profile(folder: Path, *, label: str | None, time_column: str | None) -> dict[str, Any]:
+def profile(folder: Place, *, label: str | None, time_column: str | None) -> dict[str, Any]:
     """The profile of a Parquet folder, as plain JSON.
 
     Returns:
@@ -41,7 +42,7 @@ def profile(folder: Path, *, label: str | None, time_column: str | None) -> dict
         and ``columns``: per column ``type``, ``nulls``, ``distinct`` (in the sample), ``min``, ``max``, ``quantiles`` of numbers,
         ``top`` values of text with their counts, ``predicts`` (0 to 1, None where it was not measured).
     """
-    dataset = pads.dataset(folder, format="parquet")
+    dataset = dataset_at(folder)
     rows = dataset.count_rows()
     stride = max(1, math.ceil(rows / SAMPLE))
     target = _target(_column(dataset, label)[::stride]) if label and rows else None

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from tradewind.errors import StepFailed
+from tradewind_steps.features.executors import Cluster
 from tradewind_steps.features.java import check_java
+from tradewind_steps.features.watch import watched
 
 log = logging.getLogger("tradewind")
 
@@ -52,17 +54,20 @@ def spark_session(
     code: Path | None = None,
     cpu: float | None = None,
     memory_mb: int | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[SparkSession]:
-    """A session with ``local[cpu]``; when it ends, however it ends, no JVM is left.
+    """A session with ``local[cpu]``, or with executors on a cluster; when it ends, however it ends, no JVM is left.
 
     Args:
         scratch: a folder for all that Spark writes beside its output.
         code: the folder of the user's modules: Spark's Python workers import them too.
         cpu: threads that run tasks, at least one, a fraction of one being none; None: all cores.
         memory_mb: of the whole step; three quarters of it are the JVM's heap, the rest is Python's.
+        cluster: where executors run the tasks; this process is their driver then.
 
     Raises:
         SpecError: no Java, or too old.
+        StepFailed: no executor came up.
     """
     check_java()
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
@@ -75,18 +80,22 @@ def spark_session(
     os.environ.update(
         PYSPARK_PYTHON=sys.executable,  # else the workers are of whatever Python is first on the path
         PYSPARK_DRIVER_PYTHON=sys.executable,
-        SPARK_LOCAL_IP="127.0.0.1",
         SPARK_LOCAL_DIRS=str(scratch / "spark"),
         SPARK_LAUNCHER_OPTS=_JAVA_OPTIONS,  # the JVM that only makes the command line of the other
     )
+    if not cluster:
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     if code:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     builder = SparkSession.builder.appName(name)
-    for key, value in _settings(scratch, cpu, memory_mb, options).items():
+    settings = _settings(scratch, cpu, memory_mb, options)
+    if cluster:
+        settings |= cluster.settings(scratch, code)
+    for key, value in settings.items():
         builder = builder.config(key, value)
     try:
         spark = builder.getOrCreate()
-        with _progress(spark.sparkContext):
+        with _progress(spark.sparkContext), watched(spark, cluster.pods) if cluster else nullcontext():
             yield spark
         spark.stop()
     except Exception as error:

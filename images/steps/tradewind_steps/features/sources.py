@@ -22,7 +22,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructField, StructType
 
 from tradewind.errors import SpecError, ValidationFailed
-from tradewind.store import as_uri
+from tradewind_steps.features.places import Place, dataset_at, is_parquet, spark_uri
+from tradewind_steps.step import Step
 from tradewind_steps.validate.casting import SAID, cast, infer, is_text, kind_of_name
 from tradewind_steps.validate.reading import read_table
 
@@ -76,13 +77,28 @@ def as_parquet(name: str, path: Path, folder: Path) -> Path:
     return target
 
 
+def reachable(name: str, step: Step) -> str:
+    """The input's URI as Parquet that executors reach: its own, or that of a typed copy in the try's folder.
+
+    Raises:
+        ValidationFailed: it cannot be read; names the source.
+    """
+    uri = step.spec.inputs[name].uri
+    if uri.startswith("s3://") and is_parquet(uri):
+        return uri
+    path = as_parquet(name, step.input_path(name), step.scratch / "sources")
+    staged = f"{step.spec.outputs_uri}/sources/{name}.parquet"
+    step.store.upload(path, staged)
+    return staged
+
+
 def open_sources(
-    spark: SparkSession, paths: Mapping[str, Path], *, schemas: Mapping[str, str], time_column: str | None, as_of: str | None
+    spark: SparkSession, paths: Mapping[str, Place], *, schemas: Mapping[str, str], time_column: str | None, as_of: str | None
 ) -> Sources:
     """The sources as DataFrames.
 
     Args:
-        paths: Parquet, as `as_parquet` gives it.
+        paths: Parquet, as `as_parquet` or `reachable` gives it.
         schemas: per source, columns and types as DDL (``tailnum STRING, seats INT``), for columns whose type is not to be
             guessed.
         time_column, as_of: rows at or after ``as_of`` are left out of each source that has the time column.
@@ -97,13 +113,13 @@ def open_sources(
     frames, rows = {}, {}
     for name, path in paths.items():
         try:
-            dataset = pads.dataset(path, format="parquet")
+            dataset = dataset_at(path)
             rows[name] = dataset.count_rows()
         except (pa.ArrowInvalid, OSError) as error:
             raise ValidationFailed(f"Source {name!r}: expected a CSV or Parquet at {path}: {error}") from error
         if not dataset.schema.names:
             raise ValidationFailed(f"Source {name!r}: expected Parquet files, got an empty folder {path}")
-        frame = spark.read.schema(_spark_schema(name, dataset.schema)).parquet(as_uri(str(path)))
+        frame = spark.read.schema(_spark_schema(name, dataset.schema)).parquet(spark_uri(path))
         if name in schemas:
             frame = _retyped(frame, name, dataset, _parsed(name, schemas[name]))
         frames[name] = before(frame, time_column, as_of) if time_column in frame.columns else frame
