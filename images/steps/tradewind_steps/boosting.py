@@ -53,7 +53,7 @@ def fit(checkpoint: Checkpoint, model: Any, X: Any, y: Any, *, verbose: bool | i
     return model
 
 
-class _Progress(TrainingCallback):
+class _Progress(TrainingCallback):  # type: ignore[misc]
     """Saves the trees, and with them what the estimator and its early stopping remember.
 
     Args:
@@ -92,7 +92,7 @@ class _Progress(TrainingCallback):
         return False
 
 
-class _Said(EvaluationMonitor):
+class _Said(EvaluationMonitor):  # type: ignore[misc]
     """Counts the rounds of earlier tries too."""
 
     def __init__(self, done: int, *, period: int) -> None:
