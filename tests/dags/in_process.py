@@ -66,18 +66,18 @@ class Dags:
         self.flights = flights
         self.store = store
         self.registry = Registry(mlflow)
-        self._process = process
+        self.process = process
         self._log = log
 
     def run(self, dag_id: str = "flight_delay", **conf: Any) -> Run:
         """A run to its end; `AT_ONCE` but for what ``conf`` says."""
-        assert self._process.stdin
-        assert self._process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         before = self._log.stat().st_size
         request = {"file": str(self.folder / dag_id / "dag.py"), "dag_id": dag_id, "conf": {**AT_ONCE, **conf}}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
         log = self._log.read_bytes()[before:].decode(errors="replace")
         print(log)
         assert answer, "the process that runs Dags has ended"

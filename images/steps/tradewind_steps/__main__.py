@@ -17,16 +17,14 @@ from pathlib import Path
 from tradewind.contract import SPEC_VARIABLE, StepError, StepManifest
 from tradewind.errors import TradewindError
 from tradewind.store import Store, temporary_folder
-from tradewind_steps.process import UsageMeter, end_with_parent
+from tradewind_steps.process import UsageMeter, configure_logging, end_with_parent
 from tradewind_steps.step import Step, may_pass
 
 log = logging.getLogger("tradewind")
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    for name in ("aiobotocore", "botocore"):  # they tell of each login that they find
-        logging.getLogger(name).setLevel(logging.WARNING)
+    configure_logging()
     end_with_parent()
     uri = os.environ.get(SPEC_VARIABLE)
     if not uri:

@@ -1,7 +1,8 @@
 """Which kinds of model there are: how each predicts, how it is saved as an MLflow model, what it says of its learning.
 
 A classifier serves probabilities, one column a class. Scikit-learn's estimators (XGBoost's and LightGBM's among them) are
-saved by cloudpickle: skops, MLflow's default, knows neither XGBoost nor what a user writes.
+saved by cloudpickle: skops, MLflow's default, knows neither XGBoost nor what a user writes. A PyTorch network is none of them:
+serving has ONNX Runtime instead, so a network is exported and an estimator around it answers (``dags/flight_delay_net``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ KNOWN = (
     "a scikit-learn estimator or pipeline (also XGBClassifier and the like), an xgboost.Booster or an mlflow.pyfunc.PythonModel"
 )
 # What may take part in a prediction. MLflow would find out by loading the model in one more process, which takes seconds.
-_PACKAGES = ("mlflow", "cloudpickle", "numpy", "pandas", "scikit-learn", "scipy", "xgboost", "lightgbm")
+_PACKAGES = ("mlflow", "cloudpickle", "numpy", "pandas", "scikit-learn", "scipy", "xgboost", "lightgbm", "onnxruntime")
 _MODULES = {"scikit-learn": "sklearn"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,16 @@ import psutil
 from tradewind.contract import LIFELINE_VARIABLE
 
 _INTERVAL = 0.25  # seconds between two readings of memory
+
+
+def configure_logging() -> None:
+    """A line a message, on standard output. The exporter of networks tells each of its thoughts otherwise, and S3's library
+    each login that it finds."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("aiobotocore", "botocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def end_with_parent() -> None:

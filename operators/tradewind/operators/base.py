@@ -59,6 +59,7 @@ class StepOperator(TradewindOperator):
 
     Args:
         profile: the resource profile, by name; ``[tradewind] profiles`` says which there are.
+        image: the environment, as in ``images/<name>``; by default the stage's own.
         reuse: take an earlier result with the same fingerprint instead of running.
         files: files of the pipeline's folder that the code opens, or imports by other means than an import statement. All
             files are there for it, but only the change of a named one is a change of the code.
@@ -80,6 +81,7 @@ class StepOperator(TradewindOperator):
         self,
         *,
         profile: str | None = None,
+        image: str | None = None,
         reuse: bool = True,
         files: Sequence[str] = (),
         pod: Mapping[str, Any] | None = None,
@@ -90,6 +92,7 @@ class StepOperator(TradewindOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.profile = profile or self.DEFAULT_PROFILE
+        self.image = image or self.IMAGE
         self.reuse = reuse
         self.files = list(files)
         self.pod = dict(pod or {})
@@ -240,7 +243,7 @@ class StepOperator(TradewindOperator):
             params=params,
             inputs=inputs,
             as_of=as_of,
-            environment=self._runtime.environment_id(self.IMAGE),
+            environment=self._runtime.environment_id(self.image),
             device=str(resources["device"]),
         )
         return StepSpec(
@@ -254,7 +257,7 @@ class StepOperator(TradewindOperator):
             inputs=inputs,
             code=None,
             entry_point=self.entry_point,
-            image=self.IMAGE,
+            image=self.image,
             outputs_uri=store.new_try(ti.dag_id, ti.run_id, ti.task_id, map_index, ti.try_number),
             store_uri=store.root,
             fingerprint=key,

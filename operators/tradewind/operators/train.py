@@ -22,6 +22,12 @@ class TrainModelOperator(StepOperator):
 
     Output: ``model``, an MLflow model folder.
 
+    With ``image="torch"`` the function has PyTorch. On a profile of several GPUs it then runs in a process for each of them,
+    as ``torchrun`` starts them (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``); the model is what the first one returns.
+
+    A function that is ended and tried again goes on where it was if it saves its work: ``dataset.checkpoint.folder`` has then
+    what it saved last, ``dataset.checkpoint.saved()`` keeps what is in the folder now.
+
     Args:
         train: entry point ``module:function`` in the pipeline's folder.
         dataset: a table with one row per example.

@@ -117,7 +117,7 @@ def _spec(task: StepOperator, store: Store, settings: Settings, *, tracking_uri:
         inputs=StepOperator.resolved_inputs(task, store, settings),  # not the gate's, which asks MLflow for a champion
         code=bundle(task.folder, store) if task.entry_point or task.step_files() else None,
         entry_point=task.entry_point,
-        image=task.IMAGE,
+        image=task.image,
         outputs_uri=store.new_try(task.dag_id, "test", task.task_id, -1, 1),
         store_uri=store.root,
         tracking_uri=tracking_uri,

@@ -50,7 +50,7 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
         )  # fmt: skip
         started = time.monotonic()
         with tracking.explained(str(step.spec.tracking_uri)):  # user code may log by itself
-            returned = function(data.for_user(step.checkpoint), dict(hyperparameters))
+            returned = _called(step, function, data.for_user(step.checkpoint), hyperparameters, mlflow_run.run_id)
         seconds = round(time.monotonic() - started, 3)
         if returned is None:
             raise SpecError(f"{step.spec.entry_point} returned None, expected the model: its last line should be 'return model'")
@@ -84,6 +84,21 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
             "model_mb": round(ref.size / 1e6, 3),
         }
     )
+
+
+def _called(step: Step, function: Any, dataset: Any, hyperparameters: dict[str, Any], run_id: str) -> Any:
+    """The user's function, in this process or in one for each of several GPUs."""
+    from tradewind_steps.train import processes
+
+    gpus = devices.count_gpus() if hyperparameters["device"] == "cuda" else 0
+    number = processes.count(step.spec.resources, gpus)
+    if number == 1:
+        return function(dataset, dict(hyperparameters))
+    work = processes.Work(
+        entry_point=str(step.spec.entry_point), dataset=dataset, params=hyperparameters, folder=step.scratch / "processes",
+        mlflow_run_id=run_id,
+    )  # fmt: skip
+    return processes.run(work, number)
 
 
 def content_hash(folder: Path) -> str:
