@@ -217,4 +217,4 @@ def test_the_command_says_all_as_json_and_by_its_exit_code(tmp_path: Path) -> No
     done = subprocess.run([*TRADEWIND, "doctor"], env=wrong, capture_output=True, text=True)
     assert done.returncode == 1
     assert "expected one of: local, got 'moon'" in done.stdout
-    assert "everything else: needs valid settings" in done.stdout
+    assert "everything else: cannot be looked at: settings failed" in done.stdout

@@ -190,7 +190,7 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
 
     cluster_wide = "Only a ClusterRole that may list nodes and pods shows it; the operators need none"
     found = [
-        check("Kubernetes", cluster.connection, connect),
+        Check(name="Kubernetes", look=cluster.connection, hint=connect, needed=True),
         check("rights", cluster.rights),
         check("namespace", cluster.place, "Only a ClusterRole shows it; the operators need none"),
         check("service account", cluster.account),

@@ -39,12 +39,14 @@ class Check:
         look: what it finds.
         limit_s: seconds after which it counts as failed. Some libraries wait for minutes, and tell nobody how to stop them.
         hint: the fix, should the check itself fail.
+        needed: by all checks after it.
     """
 
     name: str
     look: Callable[[], Iterable[Result]]
     limit_s: float = 3 * LIMIT
     hint: str = ""
+    needed: bool = False
 
 
 def passed(name: str, detail: str) -> Result:
