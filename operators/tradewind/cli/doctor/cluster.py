@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from urllib.parse import quote
@@ -206,11 +207,13 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
 
 
 def pod_check(cluster: Cluster, image: str) -> Check:
+    stop = threading.Event()
     reference = reference_of(cluster.settings, image)
     return Check(
         name=f"pod {image}",
-        look=lambda: pods.look(cluster.kube, cluster.settings, image, reference),
+        look=lambda: pods.look(cluster.kube, cluster.settings, image, reference, stop),
         limit_s=pods.PATIENCE_S + 30,
+        stop=stop,
     )
 
 
