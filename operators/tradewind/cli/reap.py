@@ -20,7 +20,7 @@ from rich.console import Console
 
 from tradewind.cli.airflow_api import AirflowApi, TaskFound
 from tradewind.cli.kube import CONNECTION, Kube, quiet_airflow
-from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.errors import RuntimeUnavailable, SpecError, TradewindError
 from tradewind.settings import Settings
 
 SELECTOR = "app.kubernetes.io/managed-by=tradewind,kubernetes_pod_operator=True"
@@ -77,7 +77,7 @@ class StepPod:
 def reap(
     grace: Annotated[float, typer.Option(min=0, help="Seconds: a younger pod is left alone.")] = 60,
     airflow: Annotated[
-        str | None, typer.Option(envvar="TRADEWIND_AIRFLOW_URL", help="Airflow's API; by default [api] base_url.")
+        str | None, typer.Option(envvar="TRADEWIND_AIRFLOW_URL", help="Airflow's API; by default its base_url.")
     ] = None,
     selector: Annotated[
         str, typer.Option(help="Further labels that a pod must have, where two Airflows share the steps' namespace.")
@@ -170,7 +170,7 @@ def _done(kube: Kube, pods: str, pod: StepPod | None, line: Judged, *, dry_run: 
     # By its uid: another of the same name may have taken its place since.
     try:
         kube.ask("DELETE", f"{pods}/{pod.name}", {"preconditions": {"uid": pod.uid}}, missing=True)
-    except SpecError as error:
+    except TradewindError as error:
         return dataclasses.replace(line, verdict="not deleted", why=f"{line.why}, but {error}")
     return line
 

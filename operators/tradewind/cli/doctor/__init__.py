@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -56,15 +56,23 @@ def doctor(
 
 
 def _results(home: Path | None, conn_id: str, pods: bool) -> Iterator[Result]:
-    wrong = False
-    for line in result.run(Check(name="settings", look=lambda: _settings_lines(home), limit_s=60)):
-        wrong = wrong or line.state == "fail"
-        yield line
-    if wrong:
-        yield skipped("everything else", f"needs valid settings in [{SECTION}]")
-        return
-    for check in _checks(_settings(home), conn_id, pods):
-        yield from result.run(check)
+    first = Check(name="settings", look=lambda: _settings_lines(home), limit_s=60, needed=True)
+    if (yield from _all([first])):
+        yield from _all(_checks(_settings(home), conn_id, pods))
+
+
+def _all(checks: list[Check]) -> Generator[Result, None, bool]:
+    """The checks' lines, up to one that fails and that the others need; False then."""
+    for number, check in enumerate(checks):
+        well = True
+        for line in result.run(check):
+            well = well and line.state != "fail"
+            yield line
+        if check.needed and not well:
+            left = ", ".join(after.name for after in checks[number + 1 :]) or "everything else"
+            yield skipped(left, f"cannot be looked at: {check.name} failed")
+            return False
+    return True
 
 
 def _settings_lines(home: Path | None) -> Iterator[Result]:
@@ -94,8 +102,9 @@ def _checks(settings: Settings, conn_id: str, pods: bool) -> list[Check]:
         return [*own[:4], *shared.checks(settings), *own[4:]]
     from tradewind.cli.doctor import cluster
 
-    local = [check for check in machine.checks(settings) if check.name in ("Python", "serving")]
-    return [local[0], *shared.checks(settings), *cluster.checks(settings, conn_id, with_pods=pods), *local[1:]]
+    here = {check.name: check for check in machine.checks(settings)}
+    of_cluster = cluster.checks(settings, conn_id, with_pods=pods)
+    return [here["Python"], *shared.checks(settings), here["serving"], *of_cluster]
 
 
 def _show(line: Result) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from urllib.parse import quote
@@ -190,7 +191,7 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
 
     cluster_wide = "Only a ClusterRole that may list nodes and pods shows it; the operators need none"
     found = [
-        check("Kubernetes", cluster.connection, connect),
+        Check(name="Kubernetes", look=cluster.connection, hint=connect, needed=True),
         check("rights", cluster.rights),
         check("namespace", cluster.place, "Only a ClusterRole shows it; the operators need none"),
         check("service account", cluster.account),
@@ -206,11 +207,13 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
 
 
 def pod_check(cluster: Cluster, image: str) -> Check:
+    stop = threading.Event()
     reference = reference_of(cluster.settings, image)
     return Check(
         name=f"pod {image}",
-        look=lambda: pods.look(cluster.kube, cluster.settings, image, reference),
+        look=lambda: pods.look(cluster.kube, cluster.settings, image, reference, stop),
         limit_s=pods.PATIENCE_S + 30,
+        stop=stop,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ _FIXES = {
 }
 
 
-def look(kube: Kube, settings: Settings, image: str, reference: str) -> Iterator[Result]:
+def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threading.Event) -> Iterator[Result]:
     """Start the pod, wait for its end, say what it said. Removes the pod and what both wrote."""
     name = f"pod {image}"
     store = Store(settings.store_uri)
@@ -47,7 +48,7 @@ def look(kube: Kube, settings: Settings, image: str, reference: str) -> Iterator
         except Forbidden as error:
             yield failed(name, str(error), "The message names the policy, the quota or the right that forbids it")
             return
-        pod, problem, fix = _ended(kube, f"{pods}/{made}")
+        pod, problem, fix = _ended(kube, f"{pods}/{made}", stop)
         if problem:
             yield failed(name, problem, fix)
             return
@@ -88,11 +89,11 @@ def _told(name: str, settings: Settings, reference: str, said: dict[str, Any], t
         yield passed(f"{name}, MLflow", f"it reaches {settings.tracking_uri}")
 
 
-def _ended(kube: Kube, path: str) -> tuple[dict[str, Any], str, str]:
+def _ended(kube: Kube, path: str, stop: threading.Event) -> tuple[dict[str, Any], str, str]:
     """The pod when it has ended; or why it never will, and the fix."""
     until = time.monotonic() + PATIENCE_S
     waits = "for the scheduler"
-    while time.monotonic() < until:
+    while time.monotonic() < until and not stop.wait(_POLL_S):
         pod = kube.ask("GET", path)
         status = pod["status"]
         if status.get("phase") in ("Succeeded", "Failed") and status.get("containerStatuses"):
@@ -108,7 +109,6 @@ def _ended(kube: Kube, path: str) -> tuple[dict[str, Any], str, str]:
             if reason in _HOPELESS:
                 return pod, f"{reason}: {message}", _FIXES["image" if "mage" in reason else "config"]
             waits = f"{reason} {message}".strip() or "for its end"
-        time.sleep(_POLL_S)
     return {}, f"not ended within {PATIENCE_S} s; it waits {waits}", _FIXES["node"]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tradewind.cli.kube import Forbidden
 
 LIMIT = 5.0  # seconds that one request may take
+_REMOVING_S = 3.0  # seconds that a check gets to remove what it has made
 State = Literal["pass", "fail", "skipped"]
 
 
@@ -39,12 +40,16 @@ class Check:
         look: what it finds.
         limit_s: seconds after which it counts as failed. Some libraries wait for minutes, and tell nobody how to stop them.
         hint: the fix, should the check itself fail.
+        needed: by all checks after it.
+        stop: set when nobody waits any more, as after Ctrl-C: what the check has started it should remove now.
     """
 
     name: str
     look: Callable[[], Iterable[Result]]
     limit_s: float = 3 * LIMIT
     hint: str = ""
+    needed: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def passed(name: str, detail: str) -> Result:
@@ -59,7 +64,7 @@ def skipped(name: str, detail: str, fix: str = "") -> Result:
     return Result(name=name, state="skipped", detail=detail, fix=fix)
 
 
-def run(check: Check) -> Iterator[Result]:
+def run(check: Check) -> Generator[Result, None, None]:
     """What the check finds. One that raises has failed, one that is not allowed to look is skipped."""
     found: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
 
@@ -73,17 +78,17 @@ def run(check: Check) -> Iterator[Result]:
             found.put(failed(check.name, _text(error), check.hint))
         found.put(None)
 
-    threading.Thread(target=look, daemon=True).start()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
     until = time.monotonic() + check.limit_s
-    while True:
-        try:
-            result = found.get(timeout=max(0.0, until - time.monotonic()))
-        except queue.Empty:
-            yield failed(check.name, f"no answer within {check.limit_s:.0f} s", check.hint)
-            return
-        if result is None:
-            return
-        yield result
+    try:
+        while result := found.get(timeout=max(0.0, until - time.monotonic())):
+            yield result
+    except queue.Empty:
+        yield failed(check.name, f"no answer within {check.limit_s:g} s", check.hint)
+    finally:
+        check.stop.set()
+        thread.join(_REMOVING_S)
 
 
 def _text(error: Exception) -> str:
