@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes.client import models as k8s
 
 import tradewind
-from tradewind.contract import SPEC_VARIABLE, StepSpec, digest
+from tradewind.contract import POD_NAME_VARIABLE, POD_NAMESPACE_VARIABLE, SPEC_VARIABLE, StepSpec, digest
 from tradewind.profiles import Profile
 from tradewind.settings import Settings
 from tradewind.store import segment
@@ -16,13 +16,7 @@ from tradewind.store import segment
 CONTAINER = "step"
 WORK_ANNOTATION = "tradewind.io/work"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "tradewind"}
-# Where a step finds what its pod is: Spark's driver starts executors of the same image, in the same namespace.
-POD_VARIABLES = {
-    "TRADEWIND_POD_NAME": "metadata.name",
-    "TRADEWIND_POD_NAMESPACE": "metadata.namespace",
-    "TRADEWIND_POD_IP": "status.podIP",
-}
-IMAGE_VARIABLE = "TRADEWIND_POD_IMAGE"
+POD_VARIABLES = {POD_NAME_VARIABLE: "metadata.name", POD_NAMESPACE_VARIABLE: "metadata.namespace"}
 _GPU = "nvidia.com/gpu"
 _TMP = "/tmp"  # noqa: S108 - in the pod, a volume of its own
 
@@ -60,7 +54,6 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
             k8s.V1EnvVar(name=SPEC_VARIABLE, value=spec_uri),
             k8s.V1EnvVar(name="PYTHONUNBUFFERED", value="1"),
             k8s.V1EnvVar(name="HOME", value=_TMP),
-            k8s.V1EnvVar(name=IMAGE_VARIABLE, value=image_reference(settings, spec.image)),
             *(
                 k8s.V1EnvVar(name=name, value_from=k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path=path)))
                 for name, path in POD_VARIABLES.items()
