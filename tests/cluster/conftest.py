@@ -76,19 +76,22 @@ def platform(
     s3 = cluster.s3_variables(f"http://{host}:{free_port()}")
     cluster.put_secret(s3)
     os.environ.update(s3, NO_PROXY=f"127.0.0.1,localhost,{host}", no_proxy=f"127.0.0.1,localhost,{host}")
-    os.environ.update(cluster.airflow_settings(jobs.PROFILES))
+    options = cluster.airflow_settings(jobs.PROFILES)
     started = datetime.now(UTC)
     with running(home) as up:
         at.write(home)
         up.start(s3_server(home / "s3", s3))
         up.wait(lambda service: None)
         cluster.fill_store(home / "data", environments.python("train"))
-        for service in [mlflow_server(home / "mlflow", at.mlflow, environments), *embedded.services(home, dags, at)]:
+        for service in [
+            mlflow_server(home / "mlflow", at.mlflow, environments),
+            *embedded.services(home, dags, at, options=options),
+        ]:
             if service.name != "mlflow":
                 up.start(service)
         up.wait(lambda service: None)
         platform = Platform(home=home, dags=dags, at=at)
-        platform.store = Store(os.environ["AIRFLOW__TRADEWIND__STORE_URI"])
+        platform.store = Store(options["store_uri"])
         for name in ["flight_delay", *jobs.DAGS]:
             platform.api.wait_for_dag(name, since=started, timeout_s=180)
         yield platform

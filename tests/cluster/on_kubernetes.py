@@ -66,16 +66,15 @@ class Cluster:
 
     def airflow_settings(self, profiles: Mapping[str, Any]) -> dict[str, str]:
         """All that differs from the embedded run: settings."""
-        options = {
-            "RUNTIME": "kubernetes",
-            "NAMESPACE": self.namespace,
-            "IMAGE": os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}"),
-            "STEP_SECRET": "tradewind-store",
-            "STORE_URI": f"s3://{STORE}/store",
-            "DATA_ROOT": f"s3://{STORE}/data",
-            "PROFILES": json.dumps(profiles),
+        return {
+            "runtime": "kubernetes",
+            "namespace": self.namespace,
+            "image": os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}"),
+            "step_secret": "tradewind-store",
+            "store_uri": f"s3://{STORE}/store",
+            "data_root": f"s3://{STORE}/data",
+            "profiles": json.dumps(profiles),
         }
-        return {f"AIRFLOW__TRADEWIND__{name}": value for name, value in options.items()}
 
     def fill_store(self, data: Path, python: Path) -> None:
         """Put the sample where steps read it: on S3."""

@@ -12,7 +12,7 @@ from live import until
 from on_kubernetes import Cluster
 from platform_under_test import Ended, Platform
 
-LINES = 150  # fifteen seconds of them
+LINES = 250  # twenty-five seconds of them
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jobs
 import psutil
 import pytest
 from live import gone, until
@@ -38,10 +39,12 @@ def running(platform: Platform, cluster: Cluster) -> Callable[..., tuple[str, An
 
 
 @pytest.fixture(scope="module")
-def another_triggerer(platform: Platform) -> Iterator[Callable[[], None]]:
+def another_triggerer(platform: Platform, cluster: Cluster) -> Iterator[Callable[[], None]]:
     """Starts one: `airflow standalone` does not start a second. They stay, for those that follow."""
     port = platform.at.airflow.rsplit(":", 1)[1]
-    settings = embedded.airflow_environment(platform.home, platform.dags, platform.at, port)
+    settings = embedded.airflow_environment(
+        platform.home, platform.dags, platform.at, port, options=cluster.airflow_settings(jobs.PROFILES)
+    )
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:

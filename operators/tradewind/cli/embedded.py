@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,8 +53,12 @@ class Addresses:
             raise SpecError(f"Nothing was ever started in {home}: there is no {_ADDRESSES}") from error
 
 
-def services(home: Path, dags: Path, addresses: Addresses) -> list[Service]:
-    """The three services, in the order in which to start them: the slowest first."""
+def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[str, str] | None = None) -> list[Service]:
+    """The three services, in the order in which to start them: the slowest first.
+
+    Args:
+        options: of the section ``[tradewind]`` of Airflow's configuration, beside home and tracking_uri.
+    """
     environments = Environments(home / "envs")
     airflow_port, mlflow_port, serving_port = (
         a.rsplit(":", 1)[1] for a in (addresses.airflow, addresses.mlflow, addresses.serving)
@@ -64,7 +69,7 @@ def services(home: Path, dags: Path, addresses: Addresses) -> list[Service]:
         Service(
             name="airflow",
             command=[sys.executable, "-m", "airflow", "standalone"],
-            environment=airflow_environment(home, dags, addresses, airflow_port),
+            environment=airflow_environment(home, dags, addresses, airflow_port, options=options),
             # The first request to the task API takes seconds; a task that asks before would give up.
             ready=lambda: answers(f"{addresses.airflow}/execution/health") and answers(f"{addresses.airflow}/api/v2/version"),
             patience=180,
@@ -94,9 +99,11 @@ def settings(home: Path) -> Settings:
     return Settings.read(options.get)
 
 
-def airflow_environment(home: Path, dags: Path, addresses: Addresses, port: str) -> dict[str, str]:
+def airflow_environment(
+    home: Path, dags: Path, addresses: Addresses, port: str, *, options: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Airflow's settings for one machine: small, quick, on loopback, with nothing but our Dags."""
-    options: dict[str, dict[str, object]] = {
+    sections: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": dags,
             "load_examples": False,
@@ -111,10 +118,10 @@ def airflow_environment(home: Path, dags: Path, addresses: Addresses, port: str)
         "dag_processor": {"refresh_interval": 10, "parsing_processes": 1},
         "logging": {"worker_log_server_port": free_port(8793), "trigger_log_server_port": free_port(8794)},
         "workers": {"min_heartbeat_interval": 1, "execution_api_timeout": 30},
-        "tradewind": {"home": home, "tracking_uri": addresses.mlflow},
+        "tradewind": {"home": home, "tracking_uri": addresses.mlflow, **(options or {})},
     }
     variables = {
-        f"AIRFLOW__{section}__{name}".upper(): str(value) for section, named in options.items() for name, value in named.items()
+        f"AIRFLOW__{section}__{name}".upper(): str(value) for section, named in sections.items() for name, value in named.items()
     }
     # Airflow starts its parts by name: they must be those of this environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
