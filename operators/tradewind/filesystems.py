@@ -8,6 +8,7 @@ pod has one).
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ def open_uri(uri: str) -> tuple[Any, str]:
     options: dict[str, Any] = {} if kind == "file" else {"use_listings_cache": False}
     if kind in _S3:
         options["config_kwargs"] = S3_PATIENCE
+        for name in ("aiobotocore", "botocore"):  # they tell of each login and address that they find
+            logging.getLogger(name).setLevel(logging.WARNING)
     try:
         fs, path = fsspec.core.url_to_fs(uri, **options)
     except (ImportError, ValueError) as error:

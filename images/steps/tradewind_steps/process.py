@@ -19,13 +19,10 @@ _INTERVAL = 0.25  # seconds between two readings of memory
 
 
 def configure_logging() -> None:
-    """A line a message, on standard output. The exporter of networks tells each of its thoughts otherwise, and S3's library
-    each login that it finds."""
+    """A line a message, on standard output. The exporter of networks tells each of its thoughts otherwise."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("aiobotocore", "botocore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def end_with_parent() -> None:

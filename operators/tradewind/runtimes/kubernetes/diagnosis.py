@@ -127,8 +127,8 @@ def waits_for(pod: Any, container: str) -> str:
 
 
 def without_preemption(message: str) -> str:
-    """The scheduler's message less its last sentence, which says once more that nothing can be preempted."""
-    return message.split(" preemption:")[0].rstrip(". ")
+    """The scheduler's message less its last sentences, which say that nothing can be preempted or given back either."""
+    return message.split(" preemption:")[0].replace(" no new claims to deallocate,", "").rstrip("., ")
 
 
 def condition(pod: Any, kind: str) -> Any | None:

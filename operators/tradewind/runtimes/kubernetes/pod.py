@@ -51,6 +51,17 @@ class StepPod(KubernetesPodOperator):
 
     # -- the start ------------------------------------------------------------------------------------------------
 
+    def begin(self, context: Context) -> None:
+        """`execute`, which warns whoever calls it from another operator."""
+        self.name = self._set_name(self.name)
+        if self.deferrable:
+            self.execute_async(context)
+        else:
+            self.execute_sync(context)
+
+    def log_matching_pod(self, pod: V1Pod, context: Context) -> None:
+        """`get_or_create_pod` says what is worth saying."""
+
     def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
         for pod in self._earlier(pod_request_obj.metadata.namespace, context):
             if self.spec_uri is None and self._does_the_same(pod, pod_request_obj):

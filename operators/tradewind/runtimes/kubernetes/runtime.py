@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, TaskDeferred
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -70,14 +72,14 @@ class KubernetesRuntime:
             say(f"{remembered} MiB of memory: this task ran out of {spec.resources['memory_mb']} before")
             spec = self._again(spec, memory_mb=remembered)
             spec_uri = self._store.put_spec(spec)
-        return self._carried_out(spec, spec_uri, say, lost=0, begin=lambda pod: pod.execute(self._context))
+        return self._carried_out(spec, spec_uri, say, lost=0, begin=lambda pod: pod.begin(self._context))
 
     def resume(self, event: Any, *, spec_uri: str, state: Mapping[str, Any], say: Say) -> StepSpec:
         spec = self._store.get_spec(spec_uri)
         lost = int(state["lost"])
         if state.get("full_since"):
             self._full_since = float(state["full_since"])
-            return self._carried_out(spec, spec_uri, say, lost=lost, begin=lambda pod: pod.execute(self._context))
+            return self._carried_out(spec, spec_uri, say, lost=lost, begin=lambda pod: pod.begin(self._context))
         if event["status"] == "timeout":
             return self._timed_out(spec, spec_uri, event, say)
 
@@ -121,7 +123,7 @@ class KubernetesRuntime:
             else:
                 raise self._failure(spec, found.end, found.message)
             spec_uri = self._store.put_spec(spec)
-            begin = lambda pod: pod.execute(self._context)  # noqa: E731
+            begin = lambda pod: pod.begin(self._context)  # noqa: E731
 
     def _begun(self, pod: StepPod, begin: Callable[[StepPod], Any], *, spec_uri: str, lost: int) -> None:
         try:
@@ -165,6 +167,7 @@ class KubernetesRuntime:
 
     def _new_pod(self, spec: StepSpec, spec_uri: str, say: Say) -> StepPod:
         arguments = pod_arguments(self._settings, self._profile, spec, spec_uri, self._own)
+        arguments["kubernetes_conn_id"] = _connection(arguments.get("kubernetes_conn_id"))
         return StepPod(say=say, has_result=self._has_result, **arguments)
 
     def _has_result(self, spec_uri: str) -> bool:
@@ -203,6 +206,16 @@ class KubernetesRuntime:
 
     def _remember(self, spec: StepSpec, memory_mb: int) -> None:
         self._store.write(self._memory_uri(spec), json.dumps({"memory_mb": memory_mb}).encode())
+
+
+def _connection(name: str | None) -> str | None:
+    """None where the default one is not there: the operator would warn of that in every task."""
+    try:
+        return BaseHook.get_connection(name).conn_id if name else None
+    except AirflowNotFoundException:
+        if name != KubernetesHook.default_conn_name:
+            raise SpecError(f"kubernetes_conn_id: Airflow has no connection {name!r}") from None
+        return None
 
 
 def _refused(error: ApiException) -> Exception:
