@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live import until
 
 from tradewind.cli.doctor.cluster import RIGHTS, SPARK_RIGHTS
 from tradewind.serving.local.process import free_port
@@ -51,10 +53,10 @@ def operators(place: Access) -> Path:
     return place.account("airflow", [*(("", resource, verbs) for resource, verbs in RIGHTS), *LOOKING], CLUSTER_WIDE)
 
 
-def doctor(
+def asked(
     kubeconfig: Path, folder: Path, place: Access, *arguments: str, profiles: Mapping[str, Any] | None = None, **options: str
-) -> tuple[int, dict[str, dict[str, str]]]:
-    """Its exit code and its lines by name, with nothing of what the secret holds in them."""
+) -> tuple[dict[str, str], list[str]]:
+    """The environment and the command."""
     given = {
         "home": str(folder / "home"),
         "runtime": "kubernetes",
@@ -72,7 +74,14 @@ def doctor(
         "KUBECONFIG": str(kubeconfig),
         **{f"AIRFLOW__TRADEWIND__{name.upper()}": value for name, value in given.items()},
     }
-    command = [sys.executable, "-m", "tradewind", "doctor", "--json", *arguments]
+    return environment, [sys.executable, "-m", "tradewind", "doctor", *arguments]
+
+
+def doctor(
+    kubeconfig: Path, folder: Path, place: Access, *, profiles: Mapping[str, Any] | None = None, **options: str
+) -> tuple[int, dict[str, dict[str, str]]]:
+    """Its exit code and its lines by name, with nothing of what the secret holds in them."""
+    environment, command = asked(kubeconfig, folder, place, "--json", profiles=profiles, **options)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     assert VALUE not in done.stdout + done.stderr
@@ -180,3 +189,18 @@ def test_no_kubeconfig_at_all(place: Access, tmp_path: Path) -> None:
     code, lines = doctor(tmp_path / "nothing", tmp_path, place)
     assert (code, lines["Kubernetes"]["state"]) == (1, "fail")
     assert "leads to no cluster" in lines["Kubernetes"]["detail"]
+
+
+def test_ctrl_c_leaves_no_pod(operators: Path, place: Access, tmp_path: Path) -> None:
+    place.account("podless", [])
+    environment, command = asked(operators, tmp_path, place, "--pods", service_account="podless")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        until(lambda: place.pods() or process.poll() is not None, within_s=180, what="doctor's pod")
+        (pod,) = place.pods()
+        assert pod.spec.service_account_name == "podless"
+        assert pod.spec.containers[0].security_context.read_only_root_filesystem
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    until(lambda: not place.pods(), within_s=30, what="the pod's end")

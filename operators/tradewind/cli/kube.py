@@ -88,6 +88,9 @@ class Kube:
             if missing and error.status == 404:
                 return {}
             raise _refusal(method, path, error.status or 0, error.body or error.reason) from error
+        except AttributeError as error:
+            # Where TLS fails, the client stumbles over a body that is not there; what failed is what it was handling.
+            raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error.__context__}") from error
         except (HTTPError, OSError) as error:
             raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error or type(error).__name__}") from error
         found: dict[str, Any] = json.loads(response.data)

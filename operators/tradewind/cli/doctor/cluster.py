@@ -191,7 +191,7 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
 
     cluster_wide = "Only a ClusterRole that may list nodes and pods shows it; the operators need none"
     found = [
-        Check(name="Kubernetes", look=cluster.connection, hint=connect, needed=True),
+        Check(name="Kubernetes", look=cluster.connection, limit_s=60, hint=connect, needed=True),
         check("rights", cluster.rights),
         check("namespace", cluster.place, "Only a ClusterRole shows it; the operators need none"),
         check("service account", cluster.account),

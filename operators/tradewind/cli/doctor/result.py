@@ -38,7 +38,8 @@ class Check:
     Attributes:
         name: of the line, should the check itself fail.
         look: what it finds.
-        limit_s: seconds after which it counts as failed. Some libraries wait for minutes, and tell nobody how to stop them.
+        limit_s: seconds after which it counts as failed, imports and all. Each request has its own `LIMIT`, but some libraries
+            know of none.
         hint: the fix, should the check itself fail.
         needed: by all checks after it.
         stop: set when nobody waits any more, as after Ctrl-C: what the check has started it should remove now.
@@ -46,7 +47,7 @@ class Check:
 
     name: str
     look: Callable[[], Iterable[Result]]
-    limit_s: float = 3 * LIMIT
+    limit_s: float = 6 * LIMIT
     hint: str = ""
     needed: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
