@@ -73,7 +73,8 @@ def own_code() -> str:
     packages = package_folders()
     steps = packages["tradewind_steps"]
     own = [(path.relative_to(steps).as_posix(), path) for path in _files(steps)]
-    shared = [(f"tradewind/{name}.py", packages["tradewind"] / f"{name}.py") for name in ("contract", "errors", "rules", "store")]
+    names = ("cache", "contract", "errors", "rules", "store", "sweep/best", "sweep/space", "sweep/study")
+    shared = [(f"tradewind/{name}.py", packages["tradewind"] / f"{name}.py") for name in names]
     return hash_names([(name, hash_file(path)) for name, path in own + shared])
 
 

@@ -61,7 +61,7 @@ def _run(spec: StepSpec, scratch: Path, started_at: str, meter: UsageMeter) -> S
         )
     return StepManifest(
         status="success",
-        fingerprint=spec.fingerprint,
+        fingerprint=spec.fingerprint if result.reusable else None,
         outputs=step.outputs,
         metrics=result.metrics,
         started_at=started_at,

@@ -17,9 +17,11 @@ from tradewind.store import Store, hash_file, hash_folder
 
 @dataclass
 class StepResult:
-    """What a stage's ``run(step)`` returns: key figures (plain JSON, small), beside the outputs that it put."""
+    """What a stage's ``run(step)`` returns: key figures (plain JSON, small), beside the outputs that it put. ``reusable`` is
+    False where something that is not in the fingerprint had a part in it."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
+    reusable: bool = True
 
 
 class Step:

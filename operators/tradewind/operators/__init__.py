@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tradewind.operators.features import SparkFeaturesOperator
     from tradewind.operators.register import RegisterModelOperator
     from tradewind.operators.rollout import SeldonRolloutOperator
+    from tradewind.operators.sweep import SweepOperator
     from tradewind.operators.train import TrainModelOperator
     from tradewind.operators.validate import ValidateDataOperator
 
@@ -18,6 +19,7 @@ _MODULES = {
     "RegisterModelOperator": "register",
     "SeldonRolloutOperator": "rollout",
     "SparkFeaturesOperator": "features",
+    "SweepOperator": "sweep",
     "TrainModelOperator": "train",
     "ValidateDataOperator": "validate",
 }
@@ -27,6 +29,7 @@ __all__ = [
     "RegisterModelOperator",
     "SeldonRolloutOperator",
     "SparkFeaturesOperator",
+    "SweepOperator",
     "TrainModelOperator",
     "ValidateDataOperator",
 ]
