@@ -43,7 +43,7 @@ class Run:
         # MLflow waits for minutes by default; Airflow's retries do that better.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        os.environ["MLFLOW_TRACKING_URI"] = self._uri = spec.tracking_uri
+        os.environ["MLFLOW_TRACKING_URI"] = self.uri = spec.tracking_uri
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         import mlflow
 
@@ -59,7 +59,7 @@ class Run:
 
     def __enter__(self) -> Self:
         spec = self._spec
-        with explained(self._uri):
+        with explained(self.uri):
             self.experiment_id = self._experiment(str(spec.params.get("experiment") or spec.dag_id))
             if spec.try_number > 1:
                 self._end_earlier_tries()
@@ -77,7 +77,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
         if error is None:
-            with explained(self._uri):
+            with explained(self.uri):
                 self._mlflow.end_run("FINISHED")
             return
         # The user's error is the news, whatever MLflow says now.
@@ -96,13 +96,13 @@ class Run:
         return run
 
     def set_tag(self, name: str, value: str) -> None:
-        with explained(self._uri):
+        with explained(self.uri):
             self.client.set_tag(self.run_id, name, value)
 
     def log_figures(self, metrics: Metrics, curves: Mapping[str, list[float]], model_id: str | None) -> None:
         """Metrics, those without value left out, and learning curves, by step."""
         found = figures(metrics, curves, model_id=model_id, run_id=self.run_id)
-        with explained(self._uri):
+        with explained(self.uri):
             for start in range(0, len(found), _BATCH):
                 self.client.log_batch(self.run_id, metrics=found[start : start + _BATCH])
 
@@ -110,7 +110,7 @@ class Run:
         """Whether another run is there, and not deleted."""
         from mlflow.exceptions import MlflowException
 
-        with explained(self._uri):
+        with explained(self.uri):
             try:
                 return str(self.client.get_run(run_id).info.lifecycle_stage) == "active"
             except MlflowException as error:
@@ -120,7 +120,7 @@ class Run:
 
     def new_model(self) -> str:
         """Begin a logged model, an MLflow 3 entity beside the run; returns its id."""
-        with explained(self._uri):
+        with explained(self.uri):
             model = self.client.create_logged_model(
                 self.experiment_id, name="model", source_run_id=self.run_id, params=self._params, tags=self._tags
             )
@@ -130,13 +130,13 @@ class Run:
         """Upload a model folder as that logged model and make it an output of the run."""
         from mlflow.entities import LoggedModelOutput
 
-        with explained(self._uri):
+        with explained(self.uri):
             self.client.log_model_artifacts(model_id, str(folder))
             self.client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
             self.client.finalize_logged_model(model_id, "READY")
 
     def log_files(self, folder: Path) -> None:
-        with explained(self._uri):
+        with explained(self.uri):
             self.client.log_artifacts(self.run_id, str(folder))
 
     def _experiment(self, name: str) -> str:
@@ -145,7 +145,7 @@ class Run:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self.client.create_experiment(name, _artifacts(self._uri)))
+                return str(self.client.create_experiment(name, _artifacts(self.uri)))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
                     raise
@@ -175,7 +175,7 @@ def tags_of(spec: StepSpec) -> dict[str, str]:
         "tradewind.try_number": str(spec.try_number),
         "tradewind.entry_point": spec.entry_point or "",
         "tradewind.code": spec.code.sha256 if spec.code else "",
-        "tradewind.data": spec.inputs["dataset"].sha256,
+        "tradewind.data": spec.inputs["dataset"].sha256 if "dataset" in spec.inputs else "",
         "tradewind.fingerprint": spec.fingerprint or "",
     }
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tradewind.operators.register import RegisterModelOperator
     from tradewind.operators.rollout import SeldonRolloutOperator
     from tradewind.operators.sweep import SweepOperator
+    from tradewind.operators.sweep_tasks import sweep_tasks
     from tradewind.operators.train import TrainModelOperator
     from tradewind.operators.validate import ValidateDataOperator
 
@@ -22,6 +23,7 @@ _MODULES = {
     "SweepOperator": "sweep",
     "TrainModelOperator": "train",
     "ValidateDataOperator": "validate",
+    "sweep_tasks": "sweep_tasks",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "SweepOperator",
     "TrainModelOperator",
     "ValidateDataOperator",
+    "sweep_tasks",
 ]
 
 

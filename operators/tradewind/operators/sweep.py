@@ -39,7 +39,7 @@ class SweepOperator(TrainModelOperator):
             ``min logloss`` break ties, ``brier <= 0.2`` must hold.
         seed: equal seeds give equal trials, however many run at once.
         batch: trials that are chosen at once, of a sampler that learns and with a pruner.
-        pruner: ends poor trials early by what the user's function reports, see `tradewind_steps.learning`: ``median`` (worse
+        pruner: ends poor trials early by what the user's function reports, see `tradewind_steps.progress`: ``median`` (worse
             than half of the earlier trials at the same step), ``halving`` (not among the best quarter) or None.
         warm_up: steps before which no trial is ended.
         parallel: trials at once; by default one a core of the profile. Each gets its share of the cores.

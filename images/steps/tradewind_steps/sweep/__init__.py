@@ -40,6 +40,7 @@ def run(step: Step) -> StepResult:
             manifest = sweep.model_of(chosen) if chosen else None
             facts = sweep.facts(chosen)
             put_outcome(step, sweep.known, search, params, chosen, facts)
+            sweep.show(chosen)
             if failure:
                 raise StepFailed(failure, retryable=False)
     assert manifest

@@ -14,7 +14,7 @@ from typing import Any
 
 from tradewind.sweep.best import measured, parse_best
 from tradewind.sweep.study import COMPLETE, FAILED, PRUNED, Search, Trial
-from tradewind_steps.learning import Stopped
+from tradewind_steps.progress import Stopped
 from tradewind_steps.step import Step
 from tradewind_steps.sweep.family import Family, described
 from tradewind_steps.sweep.pruning import judge, progress

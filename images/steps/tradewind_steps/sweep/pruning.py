@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.store import Store
 from tradewind.sweep.best import Best, parse_best
 from tradewind.sweep.study import Search, Trial
-from tradewind_steps.learning import Progress
+from tradewind_steps.progress import Progress
 from tradewind_steps.sweep.sampling import study_of
 
 

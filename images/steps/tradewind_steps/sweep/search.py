@@ -50,10 +50,7 @@ class Sweep:
         self._device = device
         self._most_failed = float(step.params["max_failed"])
         self._identity = step.params.get("identity")
-        shown = {"space": search.space, "sampler": search.sampler, "trials": search.trials, "seed": search.seed}
-        shown |= {"pruner": search.pruner, "metric": best.metric, **(spec.params.get("params") or {})}
-        tags = {**tracking.tags_of(step.spec), "tradewind.sweep": "parent"}
-        self._run = tracking.Run(dataclasses.replace(spec, fingerprint=step.spec.fingerprint), params=shown, tags=tags)
+        self._run = parent_run(step, search, best, **(spec.params.get("params") or {}))
         self._ledger = Ledger(spec, self._run, step.store)
         self._holder: int | None = None  # the trial whose process waits with the best model so far in memory
 
@@ -88,6 +85,10 @@ class Sweep:
             "experiment_id": self._run.experiment_id,
             "mlflow_run_id": self._run.run_id,
         }
+
+    def show(self, chosen: Trial | None) -> None:
+        """What the sweep's own run shows: the best trial's figures, the report, all trials."""
+        show(self._run, self._step, chosen)
 
     def _batch(self, points: Mapping[int, dict[str, Any]]) -> dict[int, Trial]:
         done: dict[int, Trial] = {}
@@ -276,6 +277,29 @@ class Sweep:
         known = [trial.to_dict() for trial in self.known]
         path.write_text(json.dumps({"search": self._search.to_dict(), "known": known}))
         return str(path)
+
+
+def parent_run(step: Step, search: Search, best: Best, **common: Any) -> tracking.Run:
+    """The sweep's own run, not begun yet. It is in the trainings' experiment.
+
+    Args:
+        common: hyperparameters that all trials have.
+    """
+    shown = {"space": search.space, "sampler": search.sampler, "trials": search.trials, "seed": search.seed}
+    shown |= {"pruner": search.pruner, "metric": best.metric, **common}
+    spec = dataclasses.replace(step.spec, params=step.params.get("train") or step.params)
+    return tracking.Run(spec, params=shown, tags={**tracking.tags_of(spec), "tradewind.sweep": "parent"})
+
+
+def show(run: tracking.Run, step: Step, chosen: Trial | None) -> None:
+    """Log a sweep's outcome, which the step has put, to its run."""
+    folder = step.scratch / "run_files"
+    folder.mkdir(exist_ok=True)
+    for name in ("report", "study"):
+        uri = step.outputs[name].uri
+        (folder / uri.rsplit("/", 1)[-1]).write_bytes(step.store.read(uri))
+    run.log_figures(chosen.metrics if chosen else {}, {}, None)
+    run.log_files(folder)
 
 
 def _now() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tradewind_steps import device as devices
 from tradewind_steps.imports import Imports
-from tradewind_steps.learning import Progress, Stopped
+from tradewind_steps.progress import Progress, Stopped
 from tradewind_steps.step import Step, StepResult
 
 log = logging.getLogger("tradewind")

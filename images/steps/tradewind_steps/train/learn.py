@@ -11,8 +11,8 @@ from typing import Any
 
 from tradewind.errors import SpecError
 from tradewind_steps import flavors
-from tradewind_steps.learning import Progress
 from tradewind_steps.metrics import measure
+from tradewind_steps.progress import Progress
 from tradewind_steps.train.prepare import Prepared
 
 log = logging.getLogger("tradewind")
@@ -36,7 +36,7 @@ class Learned:
 
 
 def takes_report(function: Callable[..., Any]) -> bool:
-    """Whether the user's function says how it goes, see `tradewind_steps.learning.Progress`."""
+    """Whether the user's function says how it goes, see `tradewind_steps.progress.Progress`."""
     return "report" in inspect.signature(function).parameters
 
 
