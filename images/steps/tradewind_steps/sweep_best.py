@@ -20,7 +20,7 @@ log = logging.getLogger("tradewind")
 def run(step: Step) -> StepResult:
     params = step.params
     search = Search.from_dict(params["search"])
-    known = [Trial.from_dict(trial) for trial in params["known"]]
+    known = [Trial.from_dict({**trial, "reused": trial["number"] in params["reused"]}) for trial in params["known"]]
     model: dict[str, Any] | None = params["model"]
     best = parse_best(params["metric"], params["rules"], model["task"] if model else None)
     with parent_run(step, search, best) as run:

@@ -168,8 +168,7 @@ class _RoundsOperator(StepOperator):
         return {}
 
     def step_params(self) -> dict[str, Any]:
-        # What names a run is no part of what the trials say.
-        known = [{**trial.to_dict(), "reused": False} for trial in self._known]
+        known = [{**trial.to_dict(), "reused": False} for trial in self._known]  # how it came about says nothing of a trial
         return {"search": self.search, "metric": self.metric, "rules": self.rules, "known": known}
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
@@ -242,6 +241,10 @@ class BestTrialOperator(_RoundsOperator):
             "model": metrics,
             "experiment": self.experiment or self.dag_id,
         }
+
+    def _spec(self, context: Context, settings: Settings, store: Store) -> StepSpec:
+        spec = super()._spec(context, settings, store)
+        return dataclasses.replace(spec, params={**spec.params, "reused": [t.number for t in self._known if t.reused]})
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
         super().resolved_inputs(store, settings)
