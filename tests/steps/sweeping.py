@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from typing import Any
 from learning import FLIGHTS, Learning
 
 from tradewind.cache import fingerprint
-from tradewind.contract import LIFELINE_VARIABLE, SPEC_VARIABLE, StepManifest, StepSpec
+from tradewind.contract import LIFELINE_VARIABLE, SPEC_VARIABLE, StepManifest, StepSpec, digest
 from tradewind.packaging import bundle
 from tradewind.sweep.study import Search
 
 SPACE = {"depth": [1, 2, 3, 4], "rate": {"low": 0.01, "high": 1.0, "log": True}}
-IDENTITY = {"code": "c", "environment": "e", "device": "cpu"}
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Sweeps:
             asked: the search's, and the sweep's.
         """
         self._count += 1
-        outer = {"metric": "auc", "rules": [], "max_failed": 0.25, "identity": IDENTITY, "parallel": 2}
+        outer = {"metric": "auc", "rules": [], "max_failed": 0.25, "identity": identity(body), "parallel": 2}
         outer |= {name: asked.pop(name) for name in list(asked) if name in outer}
         search = {"space": SPACE, "trials": 6, "sampler": "random", "seed": 0, "batch": 4, "pruner": None, "warm_up": 0, **asked}
         run_id = str(asked.pop("run_id", self._count))
@@ -80,7 +78,7 @@ class Sweeps:
     def training(self, sweep: StepSpec, point: dict[str, Any]) -> StepSpec:
         """The spec of a training with a trial's hyperparameters, as `TrainModelOperator` writes it."""
         params = self.train_params(params={"kept": 1, **point})
-        key = fingerprint(step="train", params=params, inputs=sweep.inputs, as_of=None, **IDENTITY)
+        key = fingerprint(step="train", params=params, inputs=sweep.inputs, as_of=None, **sweep.params["identity"])
         store = self.learning.store
         self._count += 1
         uri = store.new_try("test", str(self._count), "train", -1, 1)
@@ -99,8 +97,6 @@ class Sweeps:
         return self._bodies[body]
 
 
-def wait_for(path: Path, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} was not there within {within_s:.0f} s"
-        time.sleep(0.02)
+def identity(body: str) -> dict[str, str]:
+    """What the operator says of the trainings that is in no argument."""
+    return {"code": digest(body), "environment": "e", "device": "cpu"}

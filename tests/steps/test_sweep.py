@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from learning import Learning, call, make_tables
-from sweeping import SPACE, Sweeps, wait_for
+from live import gone, until
+from sweeping import Sweeps
 
 from tradewind.contract import StepManifest
 from tradewind.runtimes.environments import Environments
@@ -227,14 +228,14 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(sweeps: Sweeps, tmp_path: P
     """
     )
     asked: dict[str, Any] = {"sampler": "grid", "trials": None, "space": {"depth": [1, 2, 3, 4], "rate": [0.5]}, "parallel": 1}
+    store = sweeps.learning.store
+    before = len(store.files(f"{store.root}/cache"))
     started = sweeps.start(sweeps.spec(body, run_id="killed", **asked))
-    deadline = 60.0
-    while not list(mark.glob("3-*")):
-        wait_for(mark, deadline)
-    trial = int(next(mark.glob("3-*")).name.split("-")[1])
+    third = until(lambda: next(mark.glob("3-*"), None), within_s=180, what="the third trial")
+    until(lambda: len(store.files(f"{store.root}/cache")) >= before + 2, within_s=60, what="the notes on the first two")
     os.kill(started[1].pid, signal.SIGKILL)
     started[1].wait()
-    wait_until_gone(trial)
+    gone(alive(int(third.name.split("-")[1])), within_s=20)
     (mark / "go").touch()
     done = sweeps.finish(sweeps.start(sweeps.spec(body, run_id="killed", try_number=2, **asked)))
     assert done.status == "success", done.error
@@ -245,17 +246,10 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(sweeps: Sweeps, tmp_path: P
     found = call(sweeps.learning.python, "sweep_probe.py", sweeps.learning.tracking_uri, done.metrics["sweep"]["mlflow_run_id"])
     assert [child["name"] for child in found["children"]] == [f"trial {number}" for number in range(4)]
     assert found["statuses"].count("RUNNING") == 0
-    print(json.dumps(found["statuses"]))
 
 
-def wait_until_gone(pid: int) -> None:
-    import psutil
-    from live import gone
-
+def alive(pid: int) -> list[psutil.Process]:
     try:
-        gone([psutil.Process(pid)], within_s=20)
+        return [psutil.Process(pid)]
     except psutil.NoSuchProcess:
-        return
-
-
-assert SPACE
+        return []

@@ -31,6 +31,7 @@ class Ledger:
         self._parent = run
         self._store = store
         self._thread = ThreadPoolExecutor(1, "mlflow")
+        self._notes = ThreadPoolExecutor(1, "notes")
         self._writing: list[Future[None]] = []
         self._open: set[str] = set()  # runs that are begun and not ended
         self._task = [spec.dag_id, spec.run_id, spec.task_id, spec.map_index]
@@ -39,6 +40,7 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None) -> None:
+        self._notes.shutdown(wait=True)
         self._thread.shutdown(wait=True, cancel_futures=kind is not None)
         with contextlib.suppress(Exception):  # nobody else would end them; what went wrong before is the news
             for run_id in self._open:
@@ -49,13 +51,15 @@ class Ledger:
         return self._thread.submit(self._begin, number, dict(params), fingerprint)
 
     def end(self, trial: Trial, params: Mapping[str, Any], curves: Mapping[str, list[float]], key: str | None) -> None:
-        """End a trial's run, then leave the trial for others under ``key``.
+        """Leave a trial for others under ``key``, at once, and end its run.
 
         Raises:
             TradewindError: a trial before could not be written.
         """
         self.check()
-        self._writing.append(self._thread.submit(self._end, trial, dict(params), dict(curves), key))
+        if key and trial.state != FAILED:
+            self._writing.append(self._notes.submit(self._note, trial, dict(params), dict(curves), key))
+        self._writing.append(self._thread.submit(self._end, trial, dict(params), dict(curves)))
 
     def check(self, *, all_: bool = False) -> None:
         """Raise what went wrong so far; with ``all_`` once all is written."""
@@ -66,13 +70,15 @@ class Ledger:
         self._writing = left
 
     def record(self, key: str) -> Trial | None:
-        """A trial that was left under ``key``. One that an earlier try of this sweep has left is shown below this one's run."""
+        """A trial that was left under ``key``. The run of one that an earlier try of this sweep has left is ended once more, for
+        that try may have been killed before, and is shown below this one's."""
         found = self._store.cached(key)
         if not found:
             return None
-        trial = Trial.from_dict(found[1].metrics["trial"])
-        if found[1].metrics["of"] == self._task:
-            self._writing.append(self._thread.submit(self._adopt, trial.run_id))
+        noted = found[1].metrics
+        trial = Trial.from_dict(noted["trial"])
+        if noted["of"] == self._task:
+            self._writing.append(self._thread.submit(self._end, trial, noted["params"], noted["curves"], adopt=True))
         return trial
 
     def _begin(self, number: int, params: dict[str, Any], fingerprint: str | None) -> str:
@@ -87,8 +93,10 @@ class Ledger:
         self._open.add(str(run.info.run_id))
         return str(run.info.run_id)
 
-    def _end(self, trial: Trial, params: dict[str, Any], curves: dict[str, list[float]], key: str | None) -> None:
+    def _end(self, trial: Trial, params: dict[str, Any], curves: dict[str, list[float]], *, adopt: bool = False) -> None:
         tags = {"tradewind.trial_state": trial.state, **({"tradewind.error": trial.error} if trial.error else {})}
+        if adopt:
+            tags[PARENT_TAG] = self._parent.run_id
         with tracking.explained(str(self._spec.tracking_uri)):
             client = self._parent.client
             client.log_batch(
@@ -99,13 +107,10 @@ class Ledger:
             )
             client.update_run(trial.run_id, "FAILED" if trial.state == FAILED else "FINISHED")
         self._open.discard(trial.run_id)
-        if key and trial.state != FAILED:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            metrics = {"trial": trial.to_dict(), "of": self._task}
-            self._store.put_cached(
-                StepManifest(status="success", fingerprint=key, outputs={}, metrics=metrics, started_at=now, ended_at=now)
-            )
 
-    def _adopt(self, run_id: str) -> None:
-        with tracking.explained(str(self._spec.tracking_uri)):
-            self._parent.client.set_tag(run_id, PARENT_TAG, self._parent.run_id)
+    def _note(self, trial: Trial, params: dict[str, Any], curves: dict[str, list[float]], key: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        metrics = {"trial": trial.to_dict(), "params": params, "curves": curves, "of": self._task}
+        self._store.put_cached(
+            StepManifest(status="success", fingerprint=key, outputs={}, metrics=metrics, started_at=now, ended_at=now)
+        )

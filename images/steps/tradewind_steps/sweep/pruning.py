@@ -36,8 +36,8 @@ class Judge:
 
 
 def judge(search: Search, best: Best, known: Sequence[Trial]) -> Judge | None:
-    """None where nothing can be judged: no pruner, or nothing to compare with."""
-    return Judge(search, best, known) if search.pruner and known else None
+    """None without a pruner. The first trials have nothing to be compared with, but what they reached is noted."""
+    return Judge(search, best, known) if search.pruner else None
 
 
 def progress(best: Best, judging: Judge | None) -> Progress:

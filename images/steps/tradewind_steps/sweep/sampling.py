@@ -37,9 +37,8 @@ def study_of(search: Search, best: Best, known: Sequence[Trial], *, seed: int = 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
-            seed=seed % 2**32, multivariate=True, constant_liar=True, n_startup_trials=min(10, max(4, search.trials // 4))
-        )
+        # The number of trials has no part in it: a longer sweep begins as a shorter one did.
+        sampler = optuna.samplers.TPESampler(seed=seed % 2**32, multivariate=True, constant_liar=True)
     study = optuna.create_study(direction="maximize" if best.highest else "minimize", sampler=sampler, pruner=_pruner(search))
     space = search.parsed
     distributions = distributions_of(space)

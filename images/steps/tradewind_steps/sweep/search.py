@@ -41,6 +41,7 @@ class Sweep:
     def __init__(self, step: Step, spec: StepSpec, search: Search, best: Best, pool: Pool, *, parallel: int, device: str) -> None:
         self.known: list[Trial] = []
         self._complete: list[Trial] = []  # of the batch that runs, too
+        self._tried: dict[str, Trial] = {}  # the first complete trial of each point, in earlier batches
         self._step = step
         self._spec = spec
         self._search = search
@@ -73,6 +74,9 @@ class Sweep:
             points = propose(self._search, self._best, self.known, numbers)
             found = self._batch(dict(zip(numbers, points, strict=True)))
             self.known += [found[number] for number in sorted(found)]
+            for trial in self.known:
+                if trial.state == COMPLETE:
+                    self._tried.setdefault(digest(trial.params), trial)
             failure = too_many_failed(self.known, self._search.trials, self._most_failed)
             if failure:
                 return failure
@@ -95,8 +99,10 @@ class Sweep:
         first: dict[str, int] = {}
         waiting: deque[int] = deque()
         for number, point in points.items():
-            earlier = first.setdefault(digest(point), number)
-            if earlier == number and not self._look_up(number, point, done):
+            key = digest(point)
+            if key in self._tried:
+                done[number] = dataclasses.replace(self._tried[key], number=number, reused=True)
+            elif first.setdefault(key, number) == number and not self._look_up(number, point, done):
                 waiting.append(number)
         judged = self._judged(min(points, default=0))
         begun: dict[int, Future[str]] = {}
@@ -117,7 +123,7 @@ class Sweep:
             if too_many_failed([*self.known, *done.values()], self._search.trials, self._most_failed):
                 waiting.clear()
         for number, point in points.items():
-            source = first[digest(point)]
+            source = first.get(digest(point), number)
             if source != number and source in done:
                 done[number] = dataclasses.replace(done[source], number=number, reused=True)
         return done
@@ -127,16 +133,14 @@ class Sweep:
         key = self._fingerprint(point)
         if key is None:
             return False
-        found = self._step.store.cached(key)
-        if found:
+        records = (self._ledger.record(self._record_key(key, state)) for state in (COMPLETE, PRUNED))
+        trial = next((trial for trial in records if trial), None)
+        if trial is None and (found := self._step.store.cached(key)):
             metrics = found[1].metrics
-            trial: Trial | None = Trial(
+            trial = Trial(
                 number=number, params=point, state=COMPLETE, metrics=measured(metrics), curve=metrics.get("curve", []),
-                run_id=str(metrics["mlflow_run_id"]), reused=True,
+                attrs=metrics.get("attrs", {}), run_id=str(metrics["mlflow_run_id"]),
             )  # fmt: skip
-        else:
-            records = (self._ledger.record(self._record_key(key, state)) for state in (COMPLETE, PRUNED))
-            trial = next((trial for trial in records if trial), None)
         if trial is None:
             return False
         done[number] = trial = dataclasses.replace(trial, number=number, params=point, reused=True)
@@ -218,9 +222,11 @@ class Sweep:
         if kept is None:
             kept = self._again(chosen)
         outputs = {name: ArtifactRef.from_dict(ref) for name, ref in kept["outputs"].items()}
+        noted = {"curve": chosen.curve, "attrs": chosen.attrs} if chosen.curve else {}
         manifest = StepManifest(
-            status="success", fingerprint=key, outputs=outputs, metrics=kept["metrics"], started_at=started_at, ended_at=_now()
-        )
+            status="success", fingerprint=key, outputs=outputs, metrics={**kept["metrics"], **noted}, started_at=started_at,
+            ended_at=_now(),
+        )  # fmt: skip
         if key and not self._step.store.put_cached(manifest) and (first := self._step.store.cached(key)):
             return first[1]
         return manifest
@@ -237,11 +243,12 @@ class Sweep:
         """Train it once more: nobody has its model in memory any longer."""
         log.info("Training the best trial, %d, once more: its model is not in memory any longer", chosen.number)
         run_id = self._begin(chosen.number, chosen.params).result()
-        self._start(chosen.number, chosen.params, run_id, None)
-        while (event := self._pool.next("learned", "ended"))["trial"] != chosen.number:
+        again = self._search.trials + chosen.number  # what is still said of the first one's process must not be taken for news
+        self._start(again, chosen.params, run_id, None)
+        while (event := self._pool.next("learned", "ended"))["trial"] != again:
             continue
-        left = self._pool.left(chosen.number) if event["event"] == "learned" else {}
-        kept = self._keep(chosen.number) if left.get("state") == COMPLETE else None
+        left = self._pool.left(again) if event["event"] == "learned" else {}
+        kept = self._keep(again) if left.get("state") == COMPLETE else None
         trial = dataclasses.replace(chosen, run_id=run_id, state=COMPLETE if kept else FAILED, metrics=left.get("metrics", {}))
         curves = left.get("curves", {})
         self._ledger.end(trial, {**self._params(chosen.params), "device": self._device}, curves, None)
@@ -271,7 +278,7 @@ class Sweep:
 
     def _judged(self, start: int) -> str | None:
         """The file by which the trials of a batch are judged while they run."""
-        if self._search.pruner is None or not self.known:
+        if self._search.pruner is None:
             return None
         path = self._step.scratch / f"known-{start}.json"
         known = [trial.to_dict() for trial in self.known]

@@ -54,9 +54,8 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
             return _stopped(stopped, progress, judging, mlflow_run)
         log.info("Learned in %.1f s", learned.seconds)
         result = keep(step, data, learned, mlflow_run, device)
-    if trial:
-        result.metrics["curve"] = progress.curve
-        result.metrics["attrs"] = judging.attrs if judging else {}
+    if trial and progress.curve:  # later trials are judged by it
+        result.metrics |= {"curve": progress.curve, "attrs": judging.attrs if judging else {}}
     return result
 
 
