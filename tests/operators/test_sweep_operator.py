@@ -36,6 +36,7 @@ def sweep(**arguments: Any) -> SweepOperator:
     [
         ({"space": {}}, "space: expected hyperparameters"),
         ({"space": {"rate": {"low": 1, "high": 0}}}, "space: expected low below high for 'rate'"),
+        ({"space": {"depth": [1, {2}]}}, "space: 'depth': Expected plain JSON"),
         ({"sampler": "guess"}, "sampler: expected one of grid, random, tpe, got 'guess'"),
         ({"metric": "auk"}, "metric: there is no metric 'auk'"),
         ({"metric": "rmse", "task": "binary"}, "metric: there is no metric 'rmse'; a binary model has"),

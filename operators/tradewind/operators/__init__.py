@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tradewind.operators.register import RegisterModelOperator
     from tradewind.operators.rollout import SeldonRolloutOperator
     from tradewind.operators.sweep import SweepOperator
-    from tradewind.operators.sweep_tasks import sweep_tasks
     from tradewind.operators.train import TrainModelOperator
+    from tradewind.operators.trials import sweep_tasks
     from tradewind.operators.validate import ValidateDataOperator
 
 _MODULES = {
@@ -23,7 +23,7 @@ _MODULES = {
     "SweepOperator": "sweep",
     "TrainModelOperator": "train",
     "ValidateDataOperator": "validate",
-    "sweep_tasks": "sweep_tasks",
+    "sweep_tasks": "trials",
 }
 
 __all__ = [

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import XComArg
+
 from tradewind.errors import SpecError
 from tradewind.operators.base import number
 from tradewind.operators.links import ReportLink, RunLink
@@ -159,4 +161,4 @@ def _templated(value: Any) -> bool:
         return any(map(_templated, value.values()))
     if isinstance(value, list | tuple):
         return any(map(_templated, value))
-    return not (value is None or isinstance(value, bool | int | float))
+    return isinstance(value, XComArg)

@@ -44,7 +44,7 @@ class Ledger:
         self._thread.shutdown(wait=True, cancel_futures=kind is not None)
         with contextlib.suppress(Exception):  # nobody else would end them; what went wrong before is the news
             for run_id in self._open:
-                self._parent.client.update_run(run_id, "KILLED")
+                self._parent.client.set_terminated(run_id, "KILLED")
 
     def begin(self, number: int, params: Mapping[str, Any], fingerprint: str | None) -> Future[str]:
         """Begin a trial's run; its id, when it is there."""
@@ -105,7 +105,7 @@ class Ledger:
                 params=tracking.entities("Param", tracking.texts(params)),
                 tags=tracking.entities("RunTag", tags),
             )
-            client.update_run(trial.run_id, "FAILED" if trial.state == FAILED else "FINISHED")
+            client.set_terminated(trial.run_id, "FAILED" if trial.state == FAILED else "FINISHED")
         self._open.discard(trial.run_id)
 
     def _note(self, trial: Trial, params: dict[str, Any], curves: dict[str, list[float]], key: str) -> None:

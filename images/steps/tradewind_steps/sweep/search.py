@@ -80,8 +80,11 @@ class Sweep:
             failure = too_many_failed(self.known, self._search.trials, self._most_failed)
             if failure:
                 return failure
-        self._ledger.check(all_=True)
         return None
+
+    def written(self) -> None:
+        """Wait until all is in MLflow and in the store; raises what went wrong at it."""
+        self._ledger.check(all_=True)
 
     def facts(self, chosen: Trial | None) -> dict[str, Any]:
         return {

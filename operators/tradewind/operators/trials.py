@@ -286,6 +286,8 @@ def _failed(trial: int, point: dict[str, Any], store: Store, instance: tuple[str
 
 
 def _points(asked: Any) -> list[dict[str, Any]]:
+    if asked is None:
+        raise SpecError("The task that chooses what the trials try has left nothing: see its log, and clear it")
     points = asked["metrics"]["trials"] if isinstance(asked, Mapping) else asked
     return [dict(point) for point in points]
 
