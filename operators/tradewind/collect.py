@@ -54,7 +54,9 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
     swept = {folder for folder, _ in gone}
     for file in store.files(f"{store.root}/cache"):
         outputs = [ref.uri for ref in store.get_manifest(file.uri).outputs.values()]
-        if (not outputs and file.modified <= before) or any(_try_of(store, uri) in swept or uri.rsplit("/", 1)[0] in swept for uri in outputs):
+        if (not outputs and file.modified <= before) or any(
+            _try_of(store, uri) in swept or uri.rsplit("/", 1)[0] in swept for uri in outputs
+        ):
             gone.insert(0, (file.uri, file.size))  # first: an entry must not outlive what it points to
     if not dry_run:
         for uri, _ in gone:

@@ -240,8 +240,9 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(sweeps: Sweeps, tmp_path: P
     done = sweeps.finish(sweeps.start(sweeps.spec(body, run_id="killed", try_number=2, **asked)))
     assert done.status == "success", done.error
     depths = sorted(path.name.split("-")[0] for path in mark.glob("*-*"))
-    assert depths.count("1") == depths.count("2") == 1, "finished trials are not repeated"
-    assert depths.count("3") == 2
+    assert depths.count("1") == depths.count("4") == 1, "finished trials are not repeated"
+    assert depths.count("3") == 2, "it had not ended"
+    assert depths.count("2") == 2, "the best: its model was in the memory of a process that was killed"
     assert done.metrics["sweep"]["reused"] == 2
     found = call(sweeps.learning.python, "sweep_probe.py", sweeps.learning.tracking_uri, done.metrics["sweep"]["mlflow_run_id"])
     assert [child["name"] for child in found["children"]] == [f"trial {number}" for number in range(4)]

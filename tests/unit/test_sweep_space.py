@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tradewind.errors import SpecError
-from tradewind.sweep.space import grid, parse_space, random_point
+from tradewind.sweep.space import grid, parse_space, random_points
 from tradewind.sweep.study import Search
 
 SPACE = {
@@ -36,7 +36,7 @@ def test_the_grid_is_all_combinations() -> None:
 
 def test_random_points_lie_in_the_space() -> None:
     space = parse_space(SPACE)
-    points = [random_point(space, 0, number) for number in range(400)]
+    points = random_points(space, 0, 400)
     assert {point["max_depth"] for point in points} == {3, 6, 9}
     assert {point["trees"] for point in points} == set(range(50, 401, 50))
     assert {point["subsample"] for point in points} == {0.5, 0.6, 0.7, 0.8, 0.9, 1.0}
@@ -55,6 +55,13 @@ def test_a_longer_search_begins_as_a_shorter_one_did() -> None:
     assert long
     assert long[:5] == short
     assert other != short
+
+
+def test_nothing_is_tried_twice_as_long_as_there_is_something_else() -> None:
+    few = search(space={"a": [1, 2, 3, 4]}, trials=6).listed()
+    assert few
+    assert sorted(point["a"] for point in few[:4]) == [1, 2, 3, 4]
+    assert all(point["a"] in (1, 2, 3, 4) for point in few)
 
 
 def test_the_order_in_which_it_is_written_does_not_matter() -> None:

@@ -27,7 +27,8 @@ class SweepOperator(TrainModelOperator):
 
     Output: ``model``, what a `TrainModelOperator` with the best trial's hyperparameters leaves, and finds when it is asked for
     the same; ``report`` (HTML) and ``study`` (all trials, JSON). In MLflow one run a trial, below the sweep's own. A trial that
-    fails, or is killed, is counted and shown. Trials that have ended are not run again, neither by a retry nor by a longer sweep.
+    fails, or is killed, is counted and shown. Trials that have ended are not run again, neither by a retry nor by a longer sweep;
+    but the best one is where its model is gone with a process that was killed.
 
     Takes all arguments of `TrainModelOperator`; ``train_params`` is what the trials have in common.
 

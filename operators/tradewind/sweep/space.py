@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from tradewind.contract import digest, to_json
 from tradewind.errors import SpecError
 
 MOST_POINTS = 10_000
+ATTEMPTS = 20  # at a point that was not tried before
 _FORM = 'a list of values or {"low": number, "high": number}, with "log": true or "step": number'
 
 
@@ -104,9 +105,29 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
 
 
-def random_point(space: Space, seed: int, number: int) -> dict[str, Any]:
-    """The point of trial ``number``: of the seed and this number alone, so that a longer sweep begins as a shorter one did."""
-    chance = random.Random(f"{seed}:{number}")  # noqa: S311 - no secret
+def random_points(space: Space, seed: int, count: int) -> list[dict[str, Any]]:
+    """Points by chance, none twice as long as there are others: of the seed alone, so that a longer sweep begins as a shorter one
+    did."""
+    seen: set[str] = set()
+    points = []
+    for number in range(count):
+        drawn = (_random_point(space, random.Random(f"{seed}:{number}:{attempt}")) for attempt in range(ATTEMPTS))  # noqa: S311
+        point = first_new(drawn, seen)
+        seen.add(digest(point))
+        points.append(point)
+    return points
+
+
+def first_new(points: Iterable[dict[str, Any]], seen: set[str]) -> dict[str, Any]:
+    """The first whose digest is not among ``seen``; the last where all are: a small space has no more."""
+    point: dict[str, Any] = {}
+    for point in points:
+        if digest(point) not in seen:
+            break
+    return point
+
+
+def _random_point(space: Space, chance: random.Random) -> dict[str, Any]:
     return {
         name: chance.choice(dimension.values) if isinstance(dimension, Choice) else dimension.draw(chance)
         for name, dimension in space.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tradewind.errors import SpecError
-from tradewind.sweep.space import Space, grid, parse_space, random_point
+from tradewind.sweep.space import Space, grid, parse_space, random_points
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 SAMPLERS = ("grid", "random", "tpe")
@@ -121,8 +121,7 @@ class Search:
         if self.sampler == "grid":
             return grid(self.parsed)
         if self.sampler == "random":
-            space = self.parsed
-            return [random_point(space, self.seed, number) for number in range(self.trials)]
+            return random_points(self.parsed, self.seed, self.trials)
         return None
 
 

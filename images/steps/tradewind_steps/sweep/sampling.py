@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from tradewind.contract import digest
 from tradewind.sweep.best import Best
-from tradewind.sweep.space import Choice, Range, Space
+from tradewind.sweep.space import ATTEMPTS, Choice, Range, Space, first_new
 from tradewind.sweep.study import COMPLETE, FAILED, PRUNED, Search, Trial
 
 
@@ -25,8 +26,13 @@ def propose(search: Search, best: Best, known: Sequence[Trial], numbers: range) 
     study = study_of(search, best, known, seed=search.seed * 1_000_003 + numbers.start)
     space = search.parsed
     distributions = distributions_of(space)
-    asked = [study.ask(distributions) for _ in numbers]
-    return [point_of(space, trial.params) for trial in asked]
+    seen = {digest(trial.params) for trial in known}
+    points = []
+    for _ in numbers:
+        point = first_new((point_of(space, study.ask(distributions).params) for _ in range(ATTEMPTS)), seen)
+        seen.add(digest(point))
+        points.append(point)
+    return points
 
 
 def study_of(search: Search, best: Best, known: Sequence[Trial], *, seed: int = 0) -> Any:
