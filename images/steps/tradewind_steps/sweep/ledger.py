@@ -46,9 +46,9 @@ class Ledger:
             for run_id in self._open:
                 self._parent.client.set_terminated(run_id, "KILLED")
 
-    def begin(self, number: int, params: Mapping[str, Any], fingerprint: str | None) -> Future[str]:
+    def begin(self, number: int, fingerprint: str | None, *, again: bool = False) -> Future[str]:
         """Begin a trial's run; its id, when it is there."""
-        return self._thread.submit(self._begin, number, dict(params), fingerprint)
+        return self._thread.submit(self._begin, number, fingerprint, f"trial {number}{' again' if again else ''}")
 
     def end(self, trial: Trial, params: Mapping[str, Any], curves: Mapping[str, list[float]], key: str | None) -> None:
         """Leave a trial for others under ``key``, at once, and end its run.
@@ -81,7 +81,7 @@ class Ledger:
             self._writing.append(self._thread.submit(self._end, trial, noted["params"], noted["curves"], adopt=True))
         return trial
 
-    def _begin(self, number: int, params: dict[str, Any], fingerprint: str | None) -> str:
+    def _begin(self, number: int, fingerprint: str | None, name: str) -> str:
         tags = {
             **tracking.tags_of(self._spec),
             "tradewind.fingerprint": fingerprint or "",
@@ -89,7 +89,7 @@ class Ledger:
             PARENT_TAG: self._parent.run_id,
         }
         with tracking.explained(str(self._spec.tracking_uri)):
-            run = self._parent.client.create_run(self._parent.experiment_id, tags=tags, run_name=f"trial {number}")
+            run = self._parent.client.create_run(self._parent.experiment_id, tags=tags, run_name=name)
         self._open.add(str(run.info.run_id))
         return str(run.info.run_id)
 

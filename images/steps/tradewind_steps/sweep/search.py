@@ -113,7 +113,7 @@ class Sweep:
         while waiting or running:
             for number in list(waiting)[: 2 * self._parallel]:
                 if number not in begun:
-                    begun[number] = self._begin(number, points[number])
+                    begun[number] = self._ledger.begin(number, self._fingerprint(points[number]))
             while waiting and len(running) < self._parallel:
                 number = waiting.popleft()
                 running[number] = begun[number].result()
@@ -150,9 +150,6 @@ class Sweep:
         if trial.state == COMPLETE:
             self._complete.append(trial)
         return True
-
-    def _begin(self, number: int, point: dict[str, Any]) -> Future[str]:
-        return self._ledger.begin(number, self._params(point), self._fingerprint(point))
 
     def _start(self, number: int, point: dict[str, Any], run_id: str, judged: str | None) -> None:
         log.info("Trial %d: %s", number, point)
@@ -245,7 +242,7 @@ class Sweep:
     def _again(self, chosen: Trial) -> dict[str, Any]:
         """Train it once more: nobody has its model in memory any longer."""
         log.info("Training the best trial, %d, once more: its model is not in memory any longer", chosen.number)
-        run_id = self._begin(chosen.number, chosen.params).result()
+        run_id = self._ledger.begin(chosen.number, self._fingerprint(chosen.params), again=True).result()
         again = self._search.trials + chosen.number  # what is still said of the first one's process must not be taken for news
         self._start(again, chosen.params, run_id, None)
         while (event := self._pool.next("learned", "ended"))["trial"] != again:
