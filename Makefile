@@ -1,4 +1,4 @@
-.PHONY: demo test test-cluster lint bench bench-rollout images lock setup
+.PHONY: demo test test-cluster lint bench bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -20,6 +20,9 @@ bench: setup       ## the claims of the README, measured beside their references
 
 bench-rollout: setup  ## the canary's statistics and what the split costs; writes build/bench-rollout.json
 	.venv/bin/python -m benchmarks rollout --json build/bench-rollout.json $(ARGS)
+
+bench-sweep: setup  ## what a sweep's trials cost; writes build/bench-sweep.json
+	.venv/bin/python -m benchmarks sweep --json build/bench-sweep.json $(ARGS)
 
 images: setup      ## container images of the steps and of Airflow; ARGS="--image PATTERN data train" for some, by another name
 	scripts/images $(ARGS)

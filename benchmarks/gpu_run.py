@@ -56,8 +56,9 @@ def main() -> int:
     dataset = read(arguments.features, arguments.rows)
     gpu = gpu_name()
     document: dict[str, Any] = {
-        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "rows_train": len(dataset.train.y),
-        "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1], "versions": {}, "measured": [], "left_out": [],
+        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "versions": {},
+        "rows_train": len(dataset.train.y), "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1],
+        "measured": [], "left_out": [],
     }  # fmt: skip
     print(f"GPU: {gpu or 'none here'}; {document['cpu_cores']} cores; {document['rows_train']} rows to learn from", flush=True)
     for model in arguments.models:

@@ -24,8 +24,8 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
 
     Kept are: the newest ``keep_runs`` runs of each Dag; every try whose outputs a kept run or a registered model refers to;
     small files that a kept try names; cache entries whose outputs are kept; and whatever is younger than ``grace_s``
-    seconds, since a run may be about to use it. A checkpoint is kept for as long only: a training that saves one again has
-    it again.
+    seconds, since a run may be about to use it. By their age alone go checkpoints (a training that saves one again has it again)
+    and what a sweep noted of a trial (a sweep that has ended is reused by its own entry).
 
     Args:
         held: URIs that others hold: models of registered versions, manifests that are their lineage.
@@ -55,7 +55,9 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
     swept = {folder for folder, _ in gone}
     for file in store.files(f"{store.root}/cache"):
         outputs = [ref.uri for ref in store.get_manifest(file.uri).outputs.values()]
-        if any(_try_of(store, uri) in swept or uri.rsplit("/", 1)[0] in swept for uri in outputs):
+        if (not outputs and file.modified <= before) or any(
+            _try_of(store, uri) in swept or uri.rsplit("/", 1)[0] in swept for uri in outputs
+        ):
             gone.insert(0, (file.uri, file.size))  # first: an entry must not outlive what it points to
     if not dry_run:
         for uri, _ in gone:

@@ -17,7 +17,8 @@ from tradewind.store import Store, hash_file, hash_names
 
 MAX_BUNDLE_BYTES = 20_000_000
 _IGNORED = {"__pycache__", "node_modules"}
-_SHARED = ("contract", "errors", "filesystems", "rules", "store")  # of `tradewind`, in a step's process too
+# Of `tradewind`, in a step's process too.
+_SHARED = ("cache", "contract", "errors", "filesystems", "rules", "store", "sweep/best", "sweep/space", "sweep/study")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first instant that a zip can say: a bundle's bytes depend on its files alone
 
 

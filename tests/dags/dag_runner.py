@@ -1,7 +1,7 @@
 """Runs Dags by ``dag.test()`` in a process of its own, whose Airflow the tests' environment configures.
 
 Reads requests as JSON lines from standard input and answers each with one: ``{"run_id", "state", "tasks": {id: {"state",
-"try_number", "result"}}}``. Each request loads the Dag's file anew.
+"try_number", "result"}}}``; a mapped task's are by ``id[index]``. Each request loads the Dag's file anew.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ def run(file: str, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
 
     bag = DagBag(dag_folder=file)
     if bag.import_errors:
-        return {"state": "broken", "errors": bag.import_errors}
+        print(bag.import_errors)
+        return {"run_id": "", "state": "broken", "tasks": {}}
     done = bag.dags[dag_id].test(run_conf=conf)
     with create_session() as session:
         results = {
-            row.task_id: XComModel.deserialize_value(row)
+            named(row): XComModel.deserialize_value(row)
             for row in session.query(XComModel).filter_by(run_id=done.run_id, dag_id=dag_id, key="return_value")
         }
         tasks = {
-            ti.task_id: {"state": ti.state, "try_number": ti.try_number, "result": results.get(ti.task_id)}
+            named(ti): {"state": ti.state, "try_number": ti.try_number, "result": results.get(named(ti))}
             for ti in done.get_task_instances(session=session)
         }
     return {"run_id": done.run_id, "state": done.state, "tasks": tasks}
+
+
+def named(instance: Any) -> str:
+    """What a task instance, or a row that belongs to one, is called in an answer."""
+    return instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def test_from_a_table_to_a_prediction(dags: Dags) -> None:
     ("arguments", "message"),
     [
         (["a name"], "NAME 'a name': expected at most 128 letters"),
-        (["x", "--template", "nothing"], "There is no template 'nothing'; there are: air_time, flight_delay, tabular"),
+        (["x", "--template", "nothing"], "There is no template 'nothing'; there are: air_time, air_time_sweep, flight_delay"),
         (["x", "--data", FILMS], "--data and --target go together"),
         (["x", "--data", FILMS, "--target", "genre"], "Target 'genre': there is no such column"),
         (["x", "--template", "air_time", "--data", FILMS, "--target", "Genre"], "--data goes with: tabular"),
@@ -65,4 +65,4 @@ def test_what_is_wrong_is_said_and_nothing_is_left(dags: Dags, arguments: list[o
 
 def test_the_list() -> None:
     lines = init("--list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["air_time", "flight_delay", "tabular"]
+    assert [line.split()[0] for line in lines] == ["air_time", "air_time_sweep", "flight_delay", "tabular"]

@@ -130,3 +130,11 @@ def test_a_store_may_lie_below_a_folder_named_runs(store: Store, on_disk: OnDisk
     collect(store, held=(), keep_runs=1, grace_s=3600)
     assert runs.there(old) == set()
     assert runs.there(new) == {"model", "report"}
+
+
+def test_what_a_sweep_noted_of_a_trial_goes_by_its_age(runs: Runs, store: Store) -> None:
+    noted = StepManifest(status="success", fingerprint="a" * 64, outputs={}, metrics={"trial": {}}, started_at="", ended_at="")
+    store.put_cached(noted)
+    assert collect(store, held=(), keep_runs=1, grace_s=3600).uris == []
+    runs.age()
+    assert collect(store, held=(), keep_runs=1, grace_s=3600).uris == [store.cache_uri("a" * 64)]

@@ -72,7 +72,7 @@ def _run(step: Step, started_at: str, meter: UsageMeter) -> StepManifest:
         )
     return StepManifest(
         status="success",
-        fingerprint=spec.fingerprint,
+        fingerprint=spec.fingerprint if result.reusable else None,
         outputs=step.outputs,
         metrics=result.metrics,
         started_at=started_at,

@@ -90,6 +90,53 @@ def matrix_plot(counts: np.ndarray, classes: list[str]) -> str:
     return _svg(figure)
 
 
+def bars_plot(shares: dict[str, float], what: str) -> str:
+    """Shares as bars, the first on top; SVG."""
+    figure, axes = _figure(4.6, 1.2 + 0.3 * len(shares))
+    axes.barh(range(len(shares)), list(shares.values())[::-1], color=BLUE)
+    axes.set_yticks(range(len(shares)), [_plain(name) for name in shares][::-1], fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.set_title("What mattered", fontsize=10)
+    axes.set_xlabel(what, fontsize=9)
+    axes.tick_params(labelsize=8)
+    return _svg(figure)
+
+
+def search_plot(numbers: np.ndarray, values: np.ndarray, so_far: np.ndarray, metric: str, chosen: int | None) -> str:
+    """What each trial reached, and the best so far; SVG."""
+    figure, axes = _figure(5.6, 3.8)
+    axes.plot(numbers, so_far, color=GREY, drawstyle="steps-post", linewidth=1.2, label="best so far")
+    axes.plot(numbers, values, ".", color=BLUE, markersize=6, alpha=0.7, label="trial")
+    if chosen is not None:
+        at = numbers == chosen
+        axes.plot(numbers[at], values[at], "o", markerfacecolor="none", markeredgecolor="#c0362c", markersize=11, label="chosen")
+    _labelled(axes, "The search", "trial", metric)
+    return _svg(figure)
+
+
+def parallel_plot(axes_: dict[str, tuple[np.ndarray, str, str]], *, higher_is_better: bool) -> str:
+    """A line a trial over one axis each, the darker the better by the last axis; SVG.
+
+    Args:
+        axes_: by name: where each trial stands, 0 to 1, and what the axis says at both ends.
+    """
+    figure, axes = _figure(max(4.2, 1.3 * len(axes_)), 3.8)
+    heights = np.column_stack([values for values, _, _ in axes_.values()])
+    good = heights[:, -1] if higher_is_better else 1 - heights[:, -1]
+    for place in np.argsort(good, kind="stable"):  # the best are drawn last, on top
+        axes.plot(heights[place], color=BLUE, alpha=0.08 + 0.8 * float(good[place]) ** 2, linewidth=1.3)
+    axes.set_xticks(range(len(axes_)), [_plain(name) for name in axes_], fontsize=8)
+    for place, (_, low, high) in enumerate(axes_.values()):
+        axes.axvline(place, color="#cccccc", linewidth=1, zorder=0)
+        for text, height, side in ((low, -0.05, "top"), (high, 1.05, "bottom")):
+            axes.text(place, height, _plain(text), ha="center", va=side, fontsize=7, color=GREY)
+    axes.set_ylim(-0.15, 1.15)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_title("Hyperparameters and what came of them", fontsize=10)
+    return _svg(figure)
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 

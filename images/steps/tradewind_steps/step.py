@@ -22,9 +22,11 @@ log = logging.getLogger("tradewind")
 
 @dataclass
 class StepResult:
-    """What a stage's ``run(step)`` returns: key figures (plain JSON, small), beside the outputs that it put."""
+    """What a stage's ``run(step)`` returns: key figures (plain JSON, small), beside the outputs that it put. ``reusable`` is
+    False where something that is not in the fingerprint had a part in it."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
+    reusable: bool = True
 
 
 class Step:

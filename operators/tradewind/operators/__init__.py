@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from tradewind.operators.features import SparkFeaturesOperator
     from tradewind.operators.register import RegisterModelOperator
     from tradewind.operators.rollout import SeldonRolloutOperator
+    from tradewind.operators.sweep import SweepOperator
     from tradewind.operators.train import TrainModelOperator
+    from tradewind.operators.trials import sweep_tasks
     from tradewind.operators.validate import ValidateDataOperator
 
 _MODULES = {
@@ -18,8 +20,10 @@ _MODULES = {
     "RegisterModelOperator": "register",
     "SeldonRolloutOperator": "rollout",
     "SparkFeaturesOperator": "features",
+    "SweepOperator": "sweep",
     "TrainModelOperator": "train",
     "ValidateDataOperator": "validate",
+    "sweep_tasks": "trials",
 }
 
 __all__ = [
@@ -27,8 +31,10 @@ __all__ = [
     "RegisterModelOperator",
     "SeldonRolloutOperator",
     "SparkFeaturesOperator",
+    "SweepOperator",
     "TrainModelOperator",
     "ValidateDataOperator",
+    "sweep_tasks",
 ]
 
 

@@ -228,7 +228,6 @@ class StepOperator(TradewindOperator):
     def _spec(self, context: Context, settings: Settings, store: Store) -> StepSpec:
         from tradewind.cache import fingerprint
         from tradewind.contract import StepSpec, digest
-        from tradewind.packaging import own_code, used_code
 
         ti = context["ti"]
         map_index = -1 if ti.map_index is None else ti.map_index
@@ -236,16 +235,7 @@ class StepOperator(TradewindOperator):
         params = self.step_params()
         resources = settings.profile(self.profile).to_dict()
         as_of = self.step_as_of(context)
-        assert self._runtime
-        key = fingerprint(
-            step=self.STEP,
-            code=digest([used_code(self.folder, self.entry_point, self.step_files()), self.entry_point, own_code()]),
-            params=params,
-            inputs=inputs,
-            as_of=as_of,
-            environment=self._runtime.environment_id(self.image),
-            device=str(resources["device"]),
-        )
+        key = fingerprint(step=self.STEP, params=params, inputs=inputs, as_of=as_of, **self._identity(settings))
         return StepSpec(
             step=self.STEP,
             dag_id=ti.dag_id,
@@ -267,6 +257,18 @@ class StepOperator(TradewindOperator):
             tracking_uri=settings.tracking_uri,
             resources=resources,
         )
+
+    def _identity(self, settings: Settings) -> dict[str, str]:
+        """What determines the result beside step, arguments and inputs: the rest of the fingerprint."""
+        from tradewind.contract import digest
+        from tradewind.packaging import own_code, used_code
+
+        assert self._runtime
+        return {
+            "code": digest([used_code(self.folder, self.entry_point, self.step_files()), self.entry_point, own_code()]),
+            "environment": self._runtime.environment_id(self.image),
+            "device": settings.profile(self.profile).device,
+        }
 
     def _reused(self, spec: StepSpec, store: Store) -> StepManifest | None:
         assert spec.fingerprint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tradewind.errors import SpecError
@@ -10,7 +10,7 @@ from tradewind.operators.base import Input, StepOperator, number
 from tradewind.operators.links import RunLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
     from tradewind.contract import StepManifest
 
@@ -48,7 +48,7 @@ class TrainModelOperator(StepOperator):
     template_fields: Sequence[str] = (
         *StepOperator.template_fields, "dataset", "label_column", "time_column", "holdout", "train_params", "task", "experiment",
     )  # fmt: skip
-    operator_extra_links = (RunLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (RunLink(),)
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Prepared:
     start: str | None
     end: str | None
 
-    def for_user(self, checkpoint: Checkpoint) -> Dataset:
+    def for_user(self, checkpoint: Checkpoint | None = None) -> Dataset:
         """The same rows in tables of the user's own: what is done to them does not reach ours (nothing is copied)."""
         train, holdout = (
             Part(X=part.X.copy(deep=False), y=part.y.copy(deep=False)) for part in (self.dataset.train, self.dataset.holdout)
