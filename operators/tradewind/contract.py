@@ -25,6 +25,9 @@ PROBE_VARIABLE = "TRADEWIND_PROBE"
 POD_NAME_VARIABLE = "TRADEWIND_POD_NAME"
 POD_NAMESPACE_VARIABLE = "TRADEWIND_POD_NAMESPACE"
 
+# How the URI of a database's table begins: data without a content hash.
+JDBC = "jdbc:postgresql:"
+
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]
 

@@ -34,7 +34,7 @@ HOST = os.environ.get("TRADEWIND_TEST_HOST", "10.77.0.1")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 NAMESPACE = "tradewind-spark"
 EXECUTORS = "spark-role=executor"
-RESOURCES = {"cpu": 0.5, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2, "executor_cpu": 0.3}
+RESOURCES = {"cpu": 0.5, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2, "executor_cpu": 0.4}
 RESOURCES["executor_memory_mb"] = 1000
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -169,7 +169,7 @@ class Space:
                 {"name": "TRADEWIND_POD_IP", **field("status.podIP")},
             ],
             "envFrom": [{"secretRef": {"name": "store"}}],
-            "resources": {"requests": {"cpu": "300m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
+            "resources": {"requests": {"cpu": "900m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
             "securityContext": RESTRICTED,
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         }
@@ -184,7 +184,7 @@ class Space:
         self.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
         return name
 
-    def ended(self, name: str, *, within_s: float = 400) -> str:
+    def ended(self, name: str, *, within_s: float = 600) -> str:
         """What the pod said, once it has ended."""
 
         def look() -> bool:
@@ -194,7 +194,7 @@ class Space:
         return self.log(name)
 
     def log(self, name: str) -> str:
-        said: str = self.core.read_namespaced_pod_log(name, NAMESPACE)
+        said: str = self.core.read_namespaced_pod_log(name, NAMESPACE, _preload_content=False).data.decode()
         print(said)
         return said
 

@@ -17,7 +17,9 @@ class SparkFeaturesOperator(StepOperator):
 
     Args:
         build: entry point ``module:function`` in the pipeline's folder.
-        sources: by name, what ``build`` gets as Spark DataFrames: URIs of CSV or Parquet, or other tasks' outputs.
+        sources: by name, what ``build`` gets as Spark DataFrames: URIs of CSV or Parquet, or other tasks' outputs, or tables
+            of PostgreSQL (``jdbc:postgresql://host:5432/database?table=public.flights&key=id``, read by ranges of ``key`` at the
+            same time, with ``PGUSER`` and ``PGPASSWORD`` of the step's environment; never reused).
         build_params: what ``build`` gets as ``params``; plain JSON.
         label_column: the column to predict, for the leakage check.
         time_column: the column that says when a row came to be. A scheduled run sees, of each source that has it and of what

@@ -16,15 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import MapType
 
-from tradewind.contract import digest
+from tradewind.contract import JDBC, digest
 from tradewind.errors import ValidationFailed
 from tradewind_steps.features.executors import Cluster
 from tradewind_steps.features.explain import explained
+from tradewind_steps.features.jdbc import keep
 from tradewind_steps.features.places import Place, spark_uri
 from tradewind_steps.features.profile import leaks, profile
 from tradewind_steps.features.report import html
 from tradewind_steps.features.session import spark_session
-from tradewind_steps.features.sources import Sources, as_parquet, before, open_sources, reachable
+from tradewind_steps.features.sources import Sources, before, fetched, kept_at, open_sources
 from tradewind_steps.step import Step, StepResult
 
 log = logging.getLogger("tradewind")
@@ -59,10 +60,12 @@ def make(spark: SparkSession, step: Step, build: Build, paths: Mapping[str, Plac
     """`run` in a session that is there.
 
     Args:
-        paths: the sources as Parquet.
+        paths: the sources as Parquet, or tables of a database.
         shared: write the dataset to its final place from where Spark's tasks run: they may not share this machine's disk.
     """
     params = step.params
+    tables = {name: str(place) for name, place in paths.items() if str(place).startswith(JDBC)}
+    paths = {**paths, **{name: keep(spark, name, uri, kept_at(name, step, shared=shared)) for name, uri in tables.items()}}
     label, time_column = params.get("label"), params.get("time_column")
     sources = open_sources(spark, paths, schemas=params.get("schemas") or {}, time_column=time_column, as_of=step.spec.as_of)
     log.info("Sources: %s", _counts(sources.rows))
@@ -116,9 +119,7 @@ def content_hash(spark: SparkSession, folder: Place, like: DataFrame) -> str:
 
 
 def _fetch(step: Step, *, shared: bool) -> dict[str, Place]:
-    if shared:
-        return {name: reachable(name, step) for name in step.spec.inputs}
-    return {name: as_parquet(name, step.input_path(name), step.scratch / "sources") for name in step.spec.inputs}
+    return {name: fetched(name, step, shared=shared) for name in step.spec.inputs}
 
 
 def _check(made: object, *, label: str | None, time_column: str | None, known_after: list[str]) -> None:

@@ -20,12 +20,15 @@ from tradewind.contract import POD_NAME_VARIABLE, StepSpec
 from tradewind.errors import SpecError
 from tradewind_steps.executor import CODE_VARIABLE, FOLDER_VARIABLE
 from tradewind_steps.features.places import s3a_settings
-from tradewind_steps.features.pods import SERVER, Pod, Pods
+from tradewind_steps.features.pods import Pod, Pods
 
 log = logging.getLogger("tradewind")
 
 CONTAINER = "executor"
+DRIVER_LABEL = "tradewind.io/driver"  # the uid of the step's pod
 _TMP = "/tmp"  # noqa: S108 - in the pod, a volume of its own
+# In an executor's pod Spark puts a volume there; what is above must be there for all to write to.
+LOCAL_DIRS = f"{_TMP}/spark"
 _SMALLEST_HEAP_MB = 512  # Spark wants 450 MiB
 _SMALLEST_REST_MB = 256
 # What a pod of an executor takes from the step's: where it may run and as whom.
@@ -119,7 +122,7 @@ class Cluster:
         name, asked = self.pod["metadata"]["name"], self.executors
         heap = max(_SMALLEST_HEAP_MB, asked.memory_mb * 3 // 4)
         settings = {
-            "spark.master": f"k8s://{SERVER}",
+            "spark.master": f"k8s://{self.pods.server}",
             "spark.driver.host": self.pod["status"]["podIP"],
             "spark.driver.bindAddress": "0.0.0.0",  # noqa: S104 - of the pod, where executors reach it
             "spark.kubernetes.namespace": self.pods.namespace,
@@ -131,6 +134,10 @@ class Cluster:
             "spark.kubernetes.executor.podNamePrefix": name[:40].rstrip("-."),
             "spark.kubernetes.executor.disableConfigMap": "true",
             "spark.kubernetes.executor.deleteOnTermination": "false",  # `Watch` does, once it has read why one ended
+            # Spark would look for these at its end, which wants rights for nothing.
+            "spark.kubernetes.driver.service.deleteOnTermination": "false",
+            "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
+            "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
             "spark.kubernetes.executor.request.cores": f"{round(asked.cpu * 1000)}m",
             "spark.kubernetes.executor.limit.cores": f"{round(asked.cpu * 1000)}m",
             "spark.executor.cores": str(asked.cores),
@@ -153,6 +160,11 @@ class Cluster:
             settings |= {f"spark.executorEnv.{CODE_VARIABLE}": self.code_uri, f"spark.executorEnv.{FOLDER_VARIABLE}": str(code)}
         return settings
 
+    @property
+    def selector(self) -> str:
+        """Which pods are this step's executors."""
+        return f"{DRIVER_LABEL}={self.pod['metadata']['uid']},spark-role=executor"
+
     def template(self) -> Pod:
         """An executor's pod, but for what Spark adds: image, arguments, amounts, owner."""
         spec, container = self.pod["spec"], self.container
@@ -160,7 +172,7 @@ class Cluster:
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"labels": {"app.kubernetes.io/name": "tradewind-executor"}},
+            "metadata": {"labels": {"app.kubernetes.io/name": "tradewind-executor", DRIVER_LABEL: self.pod["metadata"]["uid"]}},
             "spec": {
                 **{name: spec[name] for name in _TAKEN if name in spec},
                 "automountServiceAccountToken": False,

@@ -17,7 +17,6 @@ from typing import Any, Self
 from tradewind.contract import POD_NAME_VARIABLE, POD_NAMESPACE_VARIABLE, SPEC_VARIABLE
 from tradewind.errors import RuntimeUnavailable, SpecError
 
-SERVER = "https://kubernetes.default.svc"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 15.0  # seconds
 # What the driver does with executors' pods, here and in Spark.
@@ -33,9 +32,9 @@ class Pods:
         RuntimeUnavailable: the API does not answer; by every method.
     """
 
-    def __init__(self, namespace: str, *, server: str = SERVER, account: Path = _ACCOUNT) -> None:
+    def __init__(self, namespace: str, *, server: str, account: Path = _ACCOUNT) -> None:
         self.namespace = namespace
-        self._server = server
+        self.server = server
         self._account = account
         context = ssl.create_default_context(cafile=str(account / "ca.crt")) if server.startswith("https") else None
         handlers = [urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])]
@@ -53,7 +52,9 @@ class Pods:
                 f"Spark with executors needs the token of a service account that may start pods; there is none at {_ACCOUNT}: "
                 "automountServiceAccountToken is false"
             )
-        return cls(os.environ[POD_NAMESPACE_VARIABLE])
+        # Every pod is told the address: it asks no name server.
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+        return cls(os.environ[POD_NAMESPACE_VARIABLE], server=f"https://{f'[{host}]' if ':' in host else host}:{port}")
 
     def own(self) -> tuple[Pod, dict[str, Any]]:
         """This process's pod, and in it the container of the step."""
@@ -93,7 +94,7 @@ class Pods:
 
     def _send(self, method: str, address: str, body: Any = None, *, missing: str | None = None) -> str:
         request = urllib.request.Request(  # noqa: S310 - the address is ours
-            f"{self._server}{address}",
+            f"{self.server}{address}",
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"},
@@ -110,7 +111,7 @@ class Pods:
                 f"Kubernetes answers {error.code} to {method} {address.partition('?')[0]}: {said}"
             ) from error
         except OSError as error:
-            raise RuntimeUnavailable(f"Kubernetes at {self._server} does not answer: {error}") from error
+            raise RuntimeUnavailable(f"Kubernetes at {self.server} does not answer: {error}") from error
 
     def _token(self) -> str:
         """Read anew: the kubelet puts another one there before it expires."""

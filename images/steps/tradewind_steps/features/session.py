@@ -21,9 +21,9 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from tradewind.errors import StepFailed
-from tradewind_steps.features.executors import Cluster
+from tradewind_steps.features.executors import LOCAL_DIRS, Cluster
 from tradewind_steps.features.java import check_java
-from tradewind_steps.features.watch import watched
+from tradewind_steps.features.watch import Watch
 
 log = logging.getLogger("tradewind")
 
@@ -80,7 +80,7 @@ def spark_session(
     os.environ.update(
         PYSPARK_PYTHON=sys.executable,  # else the workers are of whatever Python is first on the path
         PYSPARK_DRIVER_PYTHON=sys.executable,
-        SPARK_LOCAL_DIRS=str(scratch / "spark"),
+        SPARK_LOCAL_DIRS=LOCAL_DIRS if cluster else str(scratch / "spark"),
         SPARK_LAUNCHER_OPTS=_JAVA_OPTIONS,  # the JVM that only makes the command line of the other
     )
     if not cluster:
@@ -93,15 +93,22 @@ def spark_session(
         settings |= cluster.settings(scratch, code)
     for key, value in settings.items():
         builder = builder.config(key, value)
+    watch = Watch(cluster.pods, cluster.selector) if cluster else None
     try:
-        spark = builder.getOrCreate()
-        with _progress(spark.sparkContext), watched(spark, cluster.pods) if cluster else nullcontext():
-            yield spark
-        spark.stop()
+        with watch.running() if watch else nullcontext():
+            spark = builder.getOrCreate()
+            if watch:
+                tracker = spark.sparkContext._jsc.sc().statusTracker()
+                watch.wait_for_first(lambda: len(tracker.getExecutorInfos()) > 1)  # the driver is one of those that it counts
+            with _progress(spark.sparkContext):
+                yield spark
+            spark.stop()
     except Exception as error:
-        code_of_jvm = _ended()
+        code_of_jvm = _ended(error)
         if code_of_jvm is None:
             raise
+        if watch and watch.last:
+            raise StepFailed(f"Spark gave up after too many of its executors had ended, the last one by: {watch.last}") from error
         raise StepFailed(
             f"Spark's JVM ended by itself (exit code {code_of_jvm}): killed from outside, most often for want of memory; "
             "a resource profile with more memory_mb may help"
@@ -157,13 +164,18 @@ def _progress(context: SparkContext) -> Iterator[None]:
         watcher.join()
 
 
-def _ended() -> int | None:
+def _ended(error: Exception) -> int | None:
     """The exit code of a JVM that is gone though nobody ended it; None while it lives, or where it never started."""
     gateway: Any = SparkContext._gateway
     if gateway is None:
         return None
     try:
-        return int(gateway.proc.wait(1.0))  # a JVM that was killed a moment ago may still be on its way out
+        str(error)
+        patience = 1.0  # a JVM that was killed a moment ago may still be on its way out
+    except Exception:  # the message is the JVM's, which does not answer
+        patience = _JVM_END_SECONDS
+    try:
+        return int(gateway.proc.wait(patience))
     except subprocess.TimeoutExpired:
         return None
 

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructField, StructType
 
+from tradewind.contract import JDBC
 from tradewind.errors import SpecError, ValidationFailed
 from tradewind_steps.features.places import Place, dataset_at, is_parquet, spark_uri
 from tradewind_steps.step import Step
@@ -77,19 +78,30 @@ def as_parquet(name: str, path: Path, folder: Path) -> Path:
     return target
 
 
-def reachable(name: str, step: Step) -> str:
-    """The input's URI as Parquet that executors reach: its own, or that of a typed copy in the try's folder.
+def fetched(name: str, step: Step, *, shared: bool) -> Place:
+    """The input as Parquet where Spark's tasks reach it: on this machine, or where they are ``shared`` out among executors, its
+    own URI on S3 or that of a typed copy in the try's folder. A database's table is left for Spark: its URI as it is.
 
     Raises:
         ValidationFailed: it cannot be read; names the source.
     """
     uri = step.spec.inputs[name].uri
+    if uri.startswith(JDBC):
+        return uri
+    if not shared:
+        return as_parquet(name, step.input_path(name), step.scratch / "sources")
     if uri.startswith("s3://") and is_parquet(uri):
         return uri
     path = as_parquet(name, step.input_path(name), step.scratch / "sources")
-    staged = f"{step.spec.outputs_uri}/sources/{name}.parquet"
-    step.store.upload(path, staged)
+    staged = kept_at(name, step, shared=True)
+    step.store.upload(path, str(staged))
     return staged
+
+
+def kept_at(name: str, step: Step, *, shared: bool) -> Place:
+    """Where a source that is not read where it lies is kept as Parquet while the step runs."""
+    file = f"sources/{name}.parquet"
+    return f"{step.spec.outputs_uri}/{file}" if shared else step.scratch / file
 
 
 def open_sources(
@@ -98,7 +110,7 @@ def open_sources(
     """The sources as DataFrames.
 
     Args:
-        paths: Parquet, as `as_parquet` or `reachable` gives it.
+        paths: Parquet, as `fetched` gives it.
         schemas: per source, columns and types as DDL (``tailnum STRING, seats INT``), for columns whose type is not to be
             guessed.
         time_column, as_of: rows at or after ``as_of`` are left out of each source that has the time column.

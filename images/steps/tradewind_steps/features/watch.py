@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from tradewind.errors import RuntimeUnavailable, StepFailed
 from tradewind_steps.features.pods import Pod, Pods
 
@@ -26,26 +24,17 @@ _HOPELESS = ("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidIm
 _LINES = 20
 
 
-@contextmanager
-def watched(spark: SparkSession, pods: Pods) -> Iterator[None]:
-    """From the first executor to the last pod's end.
-
-    Raises:
-        StepFailed: no executor came up; says what its pod waits for.
-    """
-    watch = Watch(pods, spark.sparkContext.applicationId)
-    tracker = spark.sparkContext._jsc.sc().statusTracker()  # the driver is one of those that it counts
-    with watch.running():
-        watch.wait_for_first(lambda: len(tracker.getExecutorInfos()) > 1)
-        yield
-
-
 class Watch:
-    """Looks at the executors' pods of one Spark application."""
+    """Looks at the executors' pods of one step, from before the first is made.
 
-    def __init__(self, pods: Pods, application: str, *, patience: float = _PATIENCE) -> None:
+    Attributes:
+        last: how the last one that failed did so; None while none has.
+    """
+
+    def __init__(self, pods: Pods, selector: str, *, patience: float = _PATIENCE) -> None:
+        self.last: str | None = None
         self._pods = pods
-        self._selector = f"spark-app-selector={application},spark-role=executor"
+        self._selector = selector
         self._patience = patience
         self._said: set[tuple[str, str]] = set()
         self._trouble: tuple[float, str] | None = None  # since when a pod cannot start, and why
@@ -67,6 +56,7 @@ class Watch:
                     self._pods.delete(pod["metadata"]["name"])
 
     def wait_for_first(self, there: Callable[[], bool]) -> None:
+        """Raises StepFailed where none comes up; says what its pod waits for."""
         deadline = time.monotonic() + self._patience
         while not there():
             if self._trouble and time.monotonic() - self._trouble[0] > _HOPELESS_SECONDS:
@@ -119,7 +109,8 @@ class Watch:
         reason = ended.get("reason") or pod["status"].get("reason") or "no reason given"
         message = ended.get("message") or pod["status"].get("message") or ""
         hint = "; executor_memory_mb of the profile is too small" if reason == "OOMKilled" else ""
-        log.warning("Executor %s ended: %s, exit code %s %s%s", name, reason, ended.get("exitCode", "unknown"), message, hint)
+        self.last = f"{reason}, exit code {ended.get('exitCode', 'unknown')} {message}{hint}".strip()
+        log.warning("Executor %s ended: %s", name, self.last)
         try:
             for line in self._pods.last_lines(name, _LINES):
                 log.warning("  %s | %s", name, line)
