@@ -150,12 +150,12 @@ def run_pod(
     }  # fmt: skip
     kubectl("apply", "--filename", "-", given=json.dumps(pod))
     try:
-        until(lambda: _phase(namespace, name) in ("Succeeded", "Failed"), seconds=150, what=f"the end of pod {name}")
-        said = kubectl("--namespace", namespace, "logs", name).stdout
-        return f"{_phase(namespace, name)}\n{said}"
+        waited = kubectl(
+            "--namespace", namespace, "wait", f"pod/{name}", "--for=jsonpath={.status.containerStatuses[0].state.terminated}",
+            "--timeout=180s", check=False, timeout=200,
+        )  # fmt: skip
+        phase = kubectl("--namespace", namespace, "get", "pod", name, "--output", "jsonpath={.status.phase}").stdout
+        said = kubectl("--namespace", namespace, "logs", name, check=False).stdout
+        return f"{phase}\n{said}{waited.stderr}"
     finally:
         kubectl("--namespace", namespace, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
-
-
-def _phase(namespace: str, name: str) -> str:
-    return kubectl("--namespace", namespace, "get", "pod", name, "--output", "jsonpath={.status.phase}").stdout
