@@ -16,8 +16,8 @@ from tradewind.runtimes.kubernetes.diagnosis import End, diagnose
 from tradewind.runtimes.kubernetes.waiting import Waiting
 
 NO_GPU = (
-    "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found "
-    "for incoming pod."
+    "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes are available: "
+    "1 No preemption victims found for incoming pod."
 )
 
 
