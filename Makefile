@@ -1,10 +1,13 @@
-.PHONY: demo test lint bench bench-rollout lock setup
+.PHONY: demo test test-torch lint bench bench-rollout lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
 
 test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
 	.venv/bin/pytest $(ARGS)
+
+test-torch: setup  ## the tests that need PyTorch: its environment is 6.4 GB, which are 2.7 GB to download
+	.venv/bin/pytest -m torch $(ARGS)
 
 lint: setup
 	.venv/bin/ruff check .

@@ -56,8 +56,9 @@ def main() -> int:
     dataset = read(arguments.features, arguments.rows)
     gpu = gpu_name()
     document: dict[str, Any] = {
-        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "rows_train": len(dataset.train.y),
-        "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1], "versions": {}, "measured": [], "left_out": [],
+        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "rows_train": len(dataset.train.y),
+        "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1],
+        "versions": {"python": platform.python_version()}, "measured": [], "left_out": [],
     }  # fmt: skip
     print(f"GPU: {gpu or 'none here'}; {document['cpu_cores']} cores; {document['rows_train']} rows to learn from", flush=True)
     for model in arguments.models:
@@ -87,7 +88,9 @@ def read(file: Path, rows: int | None) -> SimpleNamespace:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, rows).astype(int)].reset_index(drop=True)
     y, frame = frame["late"].astype("int64"), frame.drop(columns=["late", "time_hour"])
     number = {name: pd.api.types.is_numeric_dtype(frame[name]) for name in frame}
-    x = pd.DataFrame({n: frame[n].astype("float64") if number[n] else frame[n].astype(object).where(frame[n].notna()) for n in frame})
+    x = pd.DataFrame(
+        {n: frame[n].astype("float64") if number[n] else frame[n].astype(object).where(frame[n].notna()) for n in frame}
+    )
     cut = int(len(x) * (1 - HOLDOUT))
     return SimpleNamespace(train=SimpleNamespace(X=x[:cut], y=y[:cut]), holdout=SimpleNamespace(X=x[cut:], y=y[cut:]))
 
@@ -186,7 +189,9 @@ def measure(learner: Learner, dataset: SimpleNamespace, params: dict[str, Any], 
 
 def gpu_name() -> str | None:
     try:
-        done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return (done.stdout.splitlines() or [None])[0]
@@ -229,7 +234,10 @@ def line(found: dict[str, Any]) -> str:
 
 def table(document: dict[str, Any]) -> list[str]:
     """As Markdown."""
-    rows = ["| model | size | device | samples/s | over the CPU | learning, s | whole, s | GPU busy, mean / max | AUC |", "|" + "---|" * 9]
+    rows = [
+        "| model | size | device | samples/s | over the CPU | learning, s | whole, s | GPU busy, mean / max | AUC |",
+        "|" + "---|" * 9,
+    ]
     for found in document["measured"]:
         same = {f["device"]: f for f in document["measured"] if (f["model"], f["size"]) == (found["model"], found["size"])}
         ratio = f"{found['samples_per_s'] / same['cpu']['samples_per_s']:.1f}" if "cpu" in same else ""
