@@ -33,7 +33,7 @@ HOLDOUT = 0.2
 SIZES: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
     "net": [
         ("template", {"epochs": 8, "width": 128, "batch": 2048}, {"epochs": 4}),
-        ("wide", {"epochs": 12, "width": 2048, "batch": 8192}, {"epochs": 1}),
+        ("wide", {"epochs": 12, "width": 2048, "batch": 8192, "learning_rate": 0.0005}, {"epochs": 1}),
     ],
     "trees": [
         ("template", {"trees": 100, "max_depth": 6}, {}),
