@@ -6,9 +6,11 @@ Left out of ``make test``: the environment is 6.4 GB. ``make test-torch`` runs t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -132,10 +134,17 @@ def probe(environments: Environments, store: Store, folder: Path, processes: int
     """What `torch_probe.py` found, and all it printed."""
     script = Path(__file__).with_name("torch_probe.py")
     command = [environments.python("torch"), script, store.root, str(folder), "train:train", str(processes)]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+    with subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=400)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it started too
+    print(said)
+    assert process.returncode == 0
+    return json.loads(said.splitlines()[-1]), said
 
 
 def test_two_processes_learn_one_model(environments: Environments, store: Store) -> None:
