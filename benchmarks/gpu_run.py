@@ -33,7 +33,7 @@ HOLDOUT = 0.2
 SIZES: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
     "net": [
         ("template", {"epochs": 8, "width": 128, "batch": 2048}, {"epochs": 4}),
-        ("wide", {"epochs": 12, "width": 2048, "batch": 8192}, {"epochs": 1}),
+        ("wide", {"epochs": 12, "width": 2048, "batch": 8192, "learning_rate": 0.0005}, {"epochs": 1}),
     ],
     "trees": [
         ("template", {"trees": 100, "max_depth": 6}, {}),
@@ -56,9 +56,9 @@ def main() -> int:
     dataset = read(arguments.features, arguments.rows)
     gpu = gpu_name()
     document: dict[str, Any] = {
-        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "versions": {},
-        "rows_train": len(dataset.train.y), "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1],
-        "measured": [], "left_out": [],
+        "gpu": gpu, "cpu_cores": len(os.sched_getaffinity(0)), "rows_train": len(dataset.train.y),
+        "rows_holdout": len(dataset.holdout.y), "features": dataset.train.X.shape[1],
+        "versions": {"python": platform.python_version()}, "measured": [], "left_out": [],
     }  # fmt: skip
     print(f"GPU: {gpu or 'none here'}; {document['cpu_cores']} cores; {document['rows_train']} rows to learn from", flush=True)
     for model in arguments.models:

@@ -78,9 +78,11 @@ class Learning:
             fields,
         )
 
-    def evaluate(self, name: str, model: str, table: str, champion: str | ArtifactRef | None = None, **params: Any) -> None:
-        """Plan an evaluation of a planned training's model."""
-        inputs = {"model": self.model(model), "dataset": self.table(table)}
+    def evaluate(
+        self, name: str, model: str | ArtifactRef, table: str, champion: str | ArtifactRef | None = None, **params: Any
+    ) -> None:
+        """Plan an evaluation of a model, or of a planned training's."""
+        inputs = {"model": self.model(model) if isinstance(model, str) else model, "dataset": self.table(table)}
         if champion:
             inputs["champion"] = self.model(champion) if isinstance(champion, str) else champion
         self._add(name, "evaluate", {"rules": [], "min_rows": 100, **params}, inputs, None, None, {"resources": {"cpu": 2}})
