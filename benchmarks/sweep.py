@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -37,19 +39,34 @@ def sweep(envs: Path, repeat: int) -> list[Figure]:
     with running(home) as services:
         services.start(next(service for service in embedded.services(home, home, addresses) if service.name == "mlflow"))
         services.wait(lambda service: print(f"  {service.name} is up", flush=True))
-        fresh, more = [], []
+        fresh, more, cpu = [], [], []
         for number in range(repeat + 1):
-            seconds = (_run(home, mlflow, number, TRIALS), _run(home, mlflow, number, TRIALS + 1))
-            print(f"  {number}/{repeat}: {seconds[0]:.2f} s, one trial more {seconds[1]:.2f} s", flush=True)
+            before = _cpu()
+            seconds = _run(home, mlflow, number, TRIALS)
+            used = _cpu() - before
+            again = _run(home, mlflow, number, TRIALS + 1)
+            load = os.getloadavg()[0]
+            print(
+                f"  {number}/{repeat}: {seconds:.2f} s (CPU {used:.2f} s), one trial more {again:.2f} s, load {load:.1f}",
+                flush=True,
+            )
             if number:  # the first run after a start is slower, whatever it does
-                fresh.append(seconds[0])
-                more.append(seconds[1])
+                fresh.append(seconds)
+                more.append(again)
+                cpu.append(used)
     return [
         Figure(
             name="sweep.no_work_seconds", value=round(statistics.median(fresh), 3), unit="s", goal="<= 5", spread=tuple(fresh)
         ),
+        Figure(name="sweep.no_work_cpu_seconds", value=round(statistics.median(cpu), 3), unit="s", spread=tuple(cpu)),
         Figure(name="sweep.one_more_seconds", value=round(statistics.median(more), 3), unit="s", spread=tuple(more)),
     ]
+
+
+def _cpu() -> float:
+    """CPU seconds of the steps that have ended, all their processes; MLflow's server is not among them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _run(home: Path, mlflow: str, seed: int, trials: int) -> float:

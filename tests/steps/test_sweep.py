@@ -137,10 +137,14 @@ def test_ties_are_broken_by_rule(sweeps: Sweeps, first: StepManifest) -> None:
     best = max(trials, key=lambda trial: (trial["metrics"]["accuracy"], -trial["metrics"]["logloss"]))
     assert tied.metrics["sweep"]["best"] == best["number"]
     assert tied.metrics["accuracy"] == best["metrics"]["accuracy"]
-    none = sweeps.run(PLAIN, rules=["brier <= 0.0001"])
+
+
+def test_rules_that_let_no_trial_through_are_named_after_the_report(sweeps: Sweeps) -> None:
+    none = sweeps.run(PLAIN, rules=["brier <= 0.0001"], trials=2)
     assert none.error
     assert none.error.type == "SpecError"
-    assert "'brier <= 0.0001' holds for none of 6 trials" in none.error.message
+    assert "'brier <= 0.0001' holds for none of 2 trials" in none.error.message
+    assert "There is no best trial" in sweeps.learning.store.read(none.outputs["report"].uri).decode()
 
 
 def test_a_trial_that_fails_or_is_killed_is_counted(sweeps: Sweeps) -> None:
