@@ -124,7 +124,7 @@ class Cluster:
         settings = {
             "spark.master": f"k8s://{self.pods.server}",
             "spark.driver.host": self.pod["status"]["podIP"],
-            "spark.driver.bindAddress": "0.0.0.0",  # noqa: S104 - of the pod, where executors reach it
+            "spark.driver.bindAddress": self.pod["status"]["podIP"],  # executors are told this one
             "spark.kubernetes.namespace": self.pods.namespace,
             "spark.kubernetes.driver.pod.name": name,
             "spark.kubernetes.container.image": self.container["image"],
