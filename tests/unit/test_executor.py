@@ -48,5 +48,7 @@ def test_the_folder_is_where_the_driver_has_it(tmp_path: Path) -> None:
     (pipeline / "words.txt").write_text("one two")
     ref = bundle(pipeline, Store(str(tmp_path / "store")))
     there = tmp_path / "where the driver has it"
-    fetch_code({CODE_VARIABLE: ref.uri, FOLDER_VARIABLE: str(there)})
+    environment = {CODE_VARIABLE: ref.uri, FOLDER_VARIABLE: str(there), "PYTHONPATH": "/elsewhere"}
+    fetch_code(environment)
     assert (there / "words.txt").read_text() == "one two"
+    assert environment["PYTHONPATH"] == f"{there}:/elsewhere"

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 CODE_VARIABLE = "TRADEWIND_EXECUTOR_CODE"  # the URI of the code bundle
@@ -73,7 +73,7 @@ def java_command(environment: Mapping[str, str], *, jars: Path, logging_file: Pa
     ]
 
 
-def fetch_code(environment: Mapping[str, str]) -> None:
+def fetch_code(environment: MutableMapping[str, str]) -> None:
     uri, folder = environment.get(CODE_VARIABLE), environment.get(FOLDER_VARIABLE)
     if not (uri and folder):
         return
@@ -81,6 +81,8 @@ def fetch_code(environment: Mapping[str, str]) -> None:
 
     with zipfile.ZipFile(Store(uri).download(uri, _WORK)) as bundle:
         bundle.extractall(folder)
+    # What Python's workers import from, as the driver's do.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, environment.get("PYTHONPATH")]))
 
 
 if __name__ == "__main__":
