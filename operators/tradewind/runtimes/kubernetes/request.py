@@ -48,7 +48,6 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
         "namespace": settings.namespace,
         "image": image_reference(settings, spec.image),
         "image_pull_policy": "IfNotPresent",
-        "cmds": ["python", "-m", "tradewind_steps"],
         "base_container_name": CONTAINER,
         "env_vars": [
             k8s.V1EnvVar(name=SPEC_VARIABLE, value=spec_uri),
