@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 PROFILES: dict[str, Any] = {
-    "cpu-small": {"cpu": 0.4, "memory_mb": 1500},
-    "spark-small": {"cpu": 0.8, "memory_mb": 2500},
-    "tight": {"cpu": 0.3, "memory_mb": 600, "memory_cap_mb": 1400},
-    "gpu-1": {"cpu": 0.3, "memory_mb": 1000, "gpus": 1},
-    "gpu-4": {"cpu": 0.3, "memory_mb": 1000, "gpus": 4},
+    "cpu-small": {"cpu": 0.8, "memory_mb": 1500},
+    "spark-small": {"cpu": 1.2, "memory_mb": 2500},
+    "tight": {"cpu": 0.8, "memory_mb": 600, "memory_cap_mb": 1400},
+    "gpu-1": {"cpu": 0.8, "memory_mb": 1000, "gpus": 1},
+    "gpu-4": {"cpu": 0.8, "memory_mb": 1000, "gpus": 4},
 }
 
 _DAG = """
