@@ -78,6 +78,7 @@ DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "Preemptio
         (None, End.LOST, "not there any more"),
         (pod(phase="Pending", state=waits("ErrImageNeverPull", "no image")), End.CANNOT_START, "tradewind/train:1"),
         (pod(phase="Pending", state=waits("ImagePullBackOff", "not found")), End.CANNOT_START, "cannot be pulled"),
+        (pod(phase="Pending", state=waits("ErrImagePull", "no route")), End.CANNOT_START, "no route"),
         (pod(phase="Pending", state=waits("CreateContainerConfigError", 'secret "x" not found')), End.CANNOT_START, 'secret "x"'),
     ],
 )

@@ -51,7 +51,8 @@ def diagnose(pod: Any | None, container: str) -> Diagnosis:
     """
     if pod is None:
         return Diagnosis(end=End.LOST, message="the pod is not there any more: somebody or something deleted it")
-    if (problem := cannot_start(pod, container)) is not None:
+    # Whoever asks has waited: between two attempts to pull an image its state is now the one, now the other.
+    if (problem := cannot_start(pod, container, patient=False)) is not None:
         return Diagnosis(end=End.CANNOT_START, message=problem)
     disruption = condition(pod, "DisruptionTarget")
     terminated = _terminated(pod, container)
@@ -97,14 +98,18 @@ def running(pod: Any, container: str) -> bool:
     return bool(status and status.state and (status.state.running or status.state.terminated))
 
 
-def cannot_start(pod: Any, container: str) -> str | None:
-    """Why a pod will never start, or None where it may."""
+def cannot_start(pod: Any, container: str, *, patient: bool = True) -> str | None:
+    """Why a pod will never start, or None where it may.
+
+    Args:
+        patient: give the kubelet, which tries again by itself, a second chance.
+    """
     for status in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
         waiting = status.state.waiting if status.state else None
         if waiting is None or waiting.reason not in _CANNOT_START:
             continue
         message = waiting.message or ""
-        if waiting.reason in _TRIED_AGAIN or any(text in message.lower() for text in _PASSES):
+        if patient and (waiting.reason in _TRIED_AGAIN or any(text in message.lower() for text in _PASSES)):
             continue
         what = "" if status.name == container else f"container {status.name}: "
         image = f" {status.image}" if "mage" in waiting.reason and status.image else ""
