@@ -61,9 +61,10 @@ def saves(dags: Dags) -> dict[tuple[str, float], int]:
     """By file and time, how many rounds are saved."""
     found = {}
     for file in dags.store.files(f"{dags.store.root}/checkpoints"):
-        # Gone, for the next one takes its place, or not whole yet, under its hidden name.
+        if not file.uri.endswith(".zip"):
+            continue  # under its hidden name: whole, it may be, but not in its place yet
         with (
-            contextlib.suppress(FileNotFoundError, zipfile.BadZipFile),
+            contextlib.suppress(FileNotFoundError),  # the next one has taken its place
             zipfile.ZipFile(file.uri.removeprefix("file://")) as packed,
         ):
             found[file.uri, file.modified] = json.loads(packed.read("trees.json"))["rounds"]

@@ -92,11 +92,12 @@ def keep(spark: SparkSession, name: str, uri: str, place: Place) -> Place:
                 read = read.options(partitionColumn=_quoted(table.key), **bounds)
         read.option("dbtable", table.quoted).load().write.mode("overwrite").parquet(spark_uri(place))
     except (PySparkException, Py4JError) as error:
-        found = _SAID.search(str(error))
-        if not found:
-            raise
-        said = f"Source {name!r}: PostgreSQL at {table.address}: {found['said']}"
-        if _PASSING.search(found["said"]):
+        # Now, while there is a JVM to ask: Spark's message may name the operation only, and its cause the reason.
+        text = f"{error}\n{getattr(error, '_stackTrace', '') or ''}"
+        found = _SAID.search(text)
+        reason = found["said"] if found else text.splitlines()[0]
+        said = f"Source {name!r}: PostgreSQL at {table.address}: {reason}"
+        if not found or _PASSING.search(reason):
             raise StepFailed(said) from error
         raise SpecError(said) from error
     return place
