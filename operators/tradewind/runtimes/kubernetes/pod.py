@@ -77,6 +77,9 @@ class StepPod(KubernetesPodOperator):
         if self.spec_uri is not None:
             return found
         created = self.pod_manager.create_pod(pod=pod_request_obj)
+        if self._killed:  # meanwhile: `on_kill` knew of no pod
+            self.pod_manager.delete_pod(created)
+            raise PodFailed("The task was ended while its pod was made")
         self._persist_pod_identity_to_task_state_store(context, created)
         self.spec_uri = _variable(created, SPEC_VARIABLE)
         self.say(f"Pod {created.metadata.name} in namespace {created.metadata.namespace}, image {self.image}")

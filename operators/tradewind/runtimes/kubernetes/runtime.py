@@ -62,6 +62,7 @@ class KubernetesRuntime:
         self._store = Store(settings.store_uri)
         self._pod: StepPod | None = None
         self._full_since: float | None = None
+        self._killed = False
 
     def environment_id(self, image: str) -> str:
         return image_reference(self._settings, image)
@@ -93,13 +94,15 @@ class KubernetesRuntime:
         return self._carried_out(spec, spec_uri, say, lost=lost, begin=begin)
 
     def kill(self) -> None:
+        # From a signal's handler: what it interrupted goes on after it, and must not make another pod.
+        self._killed = True
         if self._pod is not None:
             self._pod.on_kill()
 
     # -- one pod after another ------------------------------------------------------------------------------------
 
     def _carried_out(self, spec: StepSpec, spec_uri: str, say: Say, *, lost: int, begin: Callable[[StepPod], Any]) -> StepSpec:
-        while True:
+        while not self._killed:
             pod = self._pod = self._new_pod(spec, spec_uri, say)
             try:
                 self._begun(pod, begin, spec_uri=spec_uri, lost=lost)
@@ -109,6 +112,8 @@ class KubernetesRuntime:
             spec_uri = pod.spec_uri or spec_uri
             if self._has_result(spec_uri):
                 return self._store.get_spec(spec_uri)
+            if self._killed:
+                break
             found = diagnose(pod.last, pod.base_container_name)
             memory_mb = int(spec.resources["memory_mb"])
             if found.end is End.OUT_OF_MEMORY and memory_mb < self._profile.largest_memory_mb:
@@ -124,6 +129,7 @@ class KubernetesRuntime:
                 raise self._failure(spec, found.end, found.message)
             spec_uri = self._store.put_spec(spec)
             begin = lambda pod: pod.begin(self._context)  # noqa: E731
+        raise StepFailed(f"The task was ended, and its step {spec.step!r} with it")
 
     def _begun(self, pod: StepPod, begin: Callable[[StepPod], Any], *, spec_uri: str, lost: int) -> None:
         try:
