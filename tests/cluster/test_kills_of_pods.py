@@ -141,4 +141,4 @@ def test_the_triggerer_is_ended(
 
 def of_triggerer(platform: Platform) -> list[psutil.Process]:
     mine = str(platform.home / "airflow")
-    return [p for p in living() if "triggerer" in " ".join(words(p)) and environment(p).get("AIRFLOW_HOME", mine) == mine]
+    return [p for p in living() if words(p)[-1:] == ["triggerer"] and environment(p).get("AIRFLOW_HOME") == mine]
