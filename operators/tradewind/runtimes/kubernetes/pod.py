@@ -18,7 +18,7 @@ from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose,
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
 from tradewind.runtimes.kubernetes.request import WORK_ANNOTATION
 from tradewind.runtimes.kubernetes.trigger import StepPodTrigger
-from tradewind.runtimes.kubernetes.waiting import Waiting
+from tradewind.runtimes.kubernetes.waiting import Patience, Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -47,6 +47,7 @@ class StepPod(KubernetesPodOperator):
         self.say = say
         self.has_result = has_result
         self.last: V1Pod | None = None
+        self._position: Position | None = None  # of the log, where this process has read some
         self.spec_uri: str | None = None
 
     # -- the start ------------------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ class StepPod(KubernetesPodOperator):
 
     def await_pod_start(self, pod: V1Pod) -> None:
         waiting = self._waiting()
-        while not waiting.over(self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)):
+        while (there := self._there(pod)) is not None and not waiting.over(there):
             time.sleep(self.startup_check_interval_seconds)
 
     def await_pod_completion(self, pod: V1Pod) -> None:  # type: ignore[override]
@@ -156,35 +157,42 @@ class StepPod(KubernetesPodOperator):
         return False
 
     def _there(self, pod: V1Pod) -> V1Pod | None:
-        try:
-            return self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-            return None
+        """The pod as it is now, None where it is gone; an API server that restarts is waited for."""
+        patience = Patience(self.say)
+        while True:
+            try:
+                return self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                if error.status < 500 and error.status != 429:
+                    raise
+                patience.spend(error)
+            except HTTPError as error:
+                patience.spend(error)
+            time.sleep(self.poll_interval)
 
     def _read(self, pod: V1Pod) -> None:
         """Say the lines that nobody has said yet, and leave on the pod how far that is."""
-        position = Position.parse((pod.metadata.annotations or {}).get(POSITION_ANNOTATION))
+        position = self._position or Position.parse((pod.metadata.annotations or {}).get(POSITION_ANNOTATION))
         try:
             raw = self.client.read_namespaced_pod_log(
                 name=pod.metadata.name, namespace=pod.metadata.namespace, container=self.base_container_name,
                 timestamps=True, since_seconds=position.since_seconds(), _preload_content=False,
             )  # fmt: skip
             lines, reached = after(position, raw.data.decode(errors="replace").splitlines())
-        except ApiException as error:
-            if error.status not in (400, 404):  # the container has not started, or is gone with its node
-                raise
-            return
-        except HTTPError as error:
-            self.say(f"The step's log cannot be read at the moment: {error}")
+        except (ApiException, HTTPError) as error:  # the pod's status decides, not its log
+            self.log.debug("The log cannot be read at the moment: %s", error)
             return
         for line in lines:
             self.say(line)
+        self._position = reached
         if reached != position:
             body = {"metadata": {"annotations": {POSITION_ANNOTATION: str(reached)}}}
-            self.client.patch_namespaced_pod(pod.metadata.name, pod.metadata.namespace, body)
-            pod.metadata.annotations = {**(pod.metadata.annotations or {}), POSITION_ANNOTATION: str(reached)}
+            try:
+                self.client.patch_namespaced_pod(pod.metadata.name, pod.metadata.namespace, body)
+            except (ApiException, HTTPError) as error:
+                self.log.debug("The log's position cannot be left on the pod: %s", error)
 
 
 def _variable(pod: V1Pod, name: str) -> str | None:

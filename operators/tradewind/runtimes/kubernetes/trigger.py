@@ -12,10 +12,7 @@ from kubernetes_asyncio import client
 
 from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
-from tradewind.runtimes.kubernetes.waiting import Waiting
-
-_PATIENCE_S = 900.0  # for an API server that does not answer
-_SAY_S = 60.0
+from tradewind.runtimes.kubernetes.waiting import Patience, Waiting
 
 
 class StepPodTrigger(KubernetesPodTrigger):
@@ -98,23 +95,16 @@ class StepPodTrigger(KubernetesPodTrigger):
 
     async def _get_pod(self) -> Any:  # type: ignore[override]
         """The pod; an API server that restarts is waited for."""
-        failing_since = said_at = 0.0
+        patience = Patience(self._say)
         while True:
             try:
                 return await self.hook.get_pod(name=self.pod_name, namespace=self.pod_namespace)
             except client.ApiException as error:
-                if error.status in (401, 403, 404):
+                if error.status < 500 and error.status != 429:
                     raise
-                problem: Exception = error
+                patience.spend(error)
             except Exception as error:  # of the network, in any library's words
-                problem = error
-            now = time.time()
-            failing_since = failing_since or now
-            if now - failing_since > _PATIENCE_S:
-                raise problem
-            if now - said_at > _SAY_S:
-                said_at = now
-                self._say(f"Kubernetes does not answer, waiting: {problem}")
+                patience.spend(error)
             await asyncio.sleep(self.poll_interval)
 
     def _event(self, status: str) -> TriggerEvent:

@@ -11,6 +11,7 @@ from tradewind.errors import RuntimeUnavailable
 from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running, scheduled, waits_for
 
 _EVERY_S = 60.0
+_PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
 
@@ -76,6 +77,24 @@ class Waiting:
         what = waits_for(pod, self._container)
         users = [line for resource in _INSUFFICIENT.findall(what) if (line := _users(resource, pod, self._others(pod)))]
         return "; ".join([what, *users])
+
+
+class Patience:
+    """With an API server that does not answer: a quarter of an hour, with a word every minute."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since = self._said_at = 0.0
+
+    def spend(self, error: Exception) -> None:
+        """Raises the error where there is no patience left."""
+        now = time.time()
+        self._since = self._since or now
+        if now - self._since > _PATIENCE_S:
+            raise error
+        if now - self._said_at >= _EVERY_S:
+            self._said_at = now
+            self._say(f"Kubernetes does not answer, waiting: {error}")
 
 
 def _users(resource: str, pod: Any, others: Iterable[Any]) -> str:
