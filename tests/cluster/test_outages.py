@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 
@@ -54,12 +53,7 @@ def test_two_runs_at_once(platform: Platform, cluster: Cluster, start: Callable[
     """Of two equal steps at once one result is taken; of two different ones both are."""
     nonce = f"{time.time()}"
     conf = [{"what": "waits", "amount": 5, "nonce": nonce}] * 2 + [{"what": "waits", "amount": 5, "nonce": nonce + "b"}]
-    runs: list[str] = []
-    threads = [threading.Thread(target=lambda c=c: runs.append(platform.api.trigger("job", c))) for c in conf]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    runs = [platform.api.trigger("job", each) for each in conf]
     results = [ended(platform, "job", run_id) for run_id in runs]
     assert [result.state for result in results] == ["success"] * 3
     models = {result.metrics("train")["mlflow_run_id"] for result in results}
