@@ -76,7 +76,7 @@ class StepOperator(TradewindOperator):
     IMAGE: ClassVar[str]
     DEFAULT_PROFILE: ClassVar[str] = "cpu-small"
     time_column: str | None = None  # of the operators that are told one
-    template_fields: Sequence[str] = ("profile",)
+    template_fields: Sequence[str] = ("profile", "pod")
 
     def __init__(
         self,

@@ -23,7 +23,10 @@ _CANNOT_START = {
 }
 # The kubelet tries these again by itself, and some pass: a registry that was busy for a moment.
 _TRIED_AGAIN = ("ErrImagePull",)
-_PASSES = ("qps exceeded", "rate limit", "too many requests", "unavailable", "timeout", "timed out", "bad gateway")
+_PASSES = (
+    "qps exceeded", "rate limit", "too many requests", "unavailable", "timeout", "timed out", "bad gateway", "connection reset",
+    "deadline exceeded", "internal server error", "temporary failure", "unexpected eof", "is reserved for",
+)  # fmt: skip
 _GONE_S = 30.0  # seconds after a pod's grace period in which its node should have ended it
 
 
@@ -39,8 +42,11 @@ class End(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
+    """``may_pass``: of a pod that cannot start, whether another try may."""
+
     end: End
     message: str
+    may_pass: bool = False
 
 
 def diagnose(pod: Any | None, container: str) -> Diagnosis:
@@ -51,9 +57,6 @@ def diagnose(pod: Any | None, container: str) -> Diagnosis:
     """
     if pod is None:
         return Diagnosis(end=End.LOST, message="the pod is not there any more: somebody or something deleted it")
-    # Whoever asks has waited: between two attempts to pull an image its state is now the one, now the other.
-    if (problem := cannot_start(pod, container, patient=False)) is not None:
-        return Diagnosis(end=End.CANNOT_START, message=problem)
     disruption = condition(pod, "DisruptionTarget")
     terminated = _terminated(pod, container)
     if terminated is not None and terminated.reason == "OOMKilled":
@@ -65,6 +68,10 @@ def diagnose(pod: Any | None, container: str) -> Diagnosis:
         return Diagnosis(end=End.LOST, message=f"{pod.status.reason}: {pod.status.message or 'no more is known'}")
     if terminated is not None and terminated.reason in ("ContainerStatusUnknown",):
         return Diagnosis(end=End.LOST, message="its node lost sight of the container")
+    # Whoever asks has waited: between two attempts to pull an image its state is now the one, now the other.
+    problem = cannot_start(pod, container, patient=False)
+    if problem is not None and pod.metadata.deletion_timestamp is None:
+        return Diagnosis(end=End.CANNOT_START, message=problem, may_pass=any(text in problem.lower() for text in _PASSES))
     if terminated is None or pod.metadata.deletion_timestamp is not None:
         return Diagnosis(end=End.LOST, message=f"the pod was deleted while it was {pod.status.phase or 'unknown'}")
     if terminated.exit_code == 0:

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 from kubernetes.client.exceptions import ApiException
 from kubernetes.client.models import V1ObjectMeta, V1Pod
 from urllib3.exceptions import HTTPError
 
 from tradewind.contract import SPEC_VARIABLE
-from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose, ended
+from tradewind.errors import RuntimeUnavailable
+from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose, ended, running
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
-from tradewind.runtimes.kubernetes.request import WORK_ANNOTATION
+from tradewind.runtimes.kubernetes.request import MANAGED_BY, WORK_ANNOTATION
 from tradewind.runtimes.kubernetes.trigger import StepPodTrigger
 from tradewind.runtimes.kubernetes.waiting import Patience, Waiting
 
@@ -36,14 +38,16 @@ class StepPod(KubernetesPodOperator):
     Args:
         say: takes the step's output, line by line.
         has_result: whether the step whose spec's URI is given has left its manifest.
+        store_uri: a pod whose spec lies elsewhere is another Airflow's.
 
     Attributes:
         last: the pod as it was when it had ended; None where it is gone.
         spec_uri: of the step that the pod runs; an earlier try's where that one's pod was taken over.
     """
 
-    def __init__(self, *, say: Callable[[str], None], has_result: Callable[[str], bool], **kwargs: Any) -> None:
+    def __init__(self, *, say: Callable[[str], None], has_result: Callable[[str], bool], store_uri: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.store_uri = store_uri
         self.say = say
         self.has_result = has_result
         self.last: V1Pod | None = None
@@ -60,8 +64,9 @@ class StepPod(KubernetesPodOperator):
         else:
             self.execute_sync(context)
 
-    def log_matching_pod(self, pod: V1Pod, context: Context) -> None:
-        """`get_or_create_pod` says what is worth saying."""
+    def find_pod(self, namespace: str, context: Context, *, exclude_checked: bool = True) -> V1Pod | None:
+        """The one that was made or taken over: by its labels there may be another, which is on its way out."""
+        return self._there(self.pod) if self.pod else None
 
     def get_or_create_pod(self, pod_request_obj: V1Pod, context: Context) -> V1Pod:
         for pod in self._earlier(pod_request_obj.metadata.namespace, context):
@@ -69,35 +74,55 @@ class StepPod(KubernetesPodOperator):
                 self.say(
                     f"Taking over pod {pod.metadata.name} of try {pod.metadata.labels.get('try_number')}: it does the same work"
                 )
-                self._persist_pod_identity_to_task_state_store(context, pod)
                 self.spec_uri = _variable(pod, SPEC_VARIABLE)
                 found = pod
                 continue
             self.say(f"Deleting pod {pod.metadata.name} of an earlier try")
             self.pod_manager.delete_pod(pod)
-        if self.spec_uri is not None:
-            return found
-        created = self.pod_manager.create_pod(pod=pod_request_obj)
-        if self._killed:  # meanwhile: `on_kill` knew of no pod
-            self.pod_manager.delete_pod(created)
+        if self.spec_uri is None:
+            found = self._created(pod_request_obj)
+            self.spec_uri = _variable(found, SPEC_VARIABLE)
+        self.pod = found  # at once: `on_kill` deletes the pod that it knows of
+        if self._killed:  # meanwhile
+            self.pod_manager.delete_pod(found)
             raise PodFailed("The task was ended while its pod was made")
-        self._persist_pod_identity_to_task_state_store(context, created)
-        self.spec_uri = _variable(created, SPEC_VARIABLE)
+        self._persist_pod_identity_to_task_state_store(context, found)
+        return found
+
+    def _created(self, wanted: V1Pod) -> V1Pod:
+        # Not by `create_pod`, which logs the whole of a pod that is refused, with what an author put in it.
+        create = generic_api_retry(self.client.create_namespaced_pod)  # type: ignore[no-untyped-call]
+        try:
+            created = create(namespace=wanted.metadata.namespace, body=wanted)
+        except ApiException as error:
+            created = self._there(wanted) if error.status == 409 else None  # made by a request whose answer was lost
+            if created is None:
+                raise
         self.say(f"Pod {created.metadata.name} in namespace {created.metadata.namespace}, image {self.image}")
         return created
 
     def _earlier(self, namespace: str, context: Context) -> list[V1Pod]:
-        """Pods of this task instance that nobody has finished with, the newest first."""
-        selector = self._build_find_pod_label_selector(context)
+        """Pods of this task instance, the newest first. Labels that a profile or an author gives may be others by now."""
+        labels = {**self._get_ti_pod_labels(context, include_try_number=False), **MANAGED_BY}
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
         found = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
-        there = [pod for pod in found if pod.metadata.deletion_timestamp is None]
+        there = [
+            pod
+            for pod in found
+            if pod.metadata.deletion_timestamp is None
+            and (_variable(pod, SPEC_VARIABLE) or "").startswith(f"{self.store_uri}/")
+            and not (self.on_finish_action.value == "keep_pod" and self._is_finished_with(pod))
+        ]
         return sorted(there, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
 
     def _does_the_same(self, pod: V1Pod, wanted: V1Pod) -> bool:
         if (pod.metadata.annotations or {}).get(WORK_ANNOTATION) != wanted.metadata.annotations[WORK_ANNOTATION]:
             return False
         uri = _variable(pod, SPEC_VARIABLE)
-        return bool(uri) and (pod.status.phase not in _DONE or self.has_result(str(uri)))
+        return not self._is_finished_with(pod) and (pod.status.phase not in _DONE or self.has_result(str(uri)))
+
+    def _is_finished_with(self, pod: V1Pod) -> bool:
+        return (pod.metadata.labels or {}).get(self.POD_CHECKED_KEY) == "True"
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -126,6 +151,9 @@ class StepPod(KubernetesPodOperator):
             super().invoke_defer_method(last_log_time, context)
         except TaskDeferred as deferred:
             deferred.trigger = StepPodTrigger.like(deferred.trigger)
+            if self.config_file:  # its path, not what is in it
+                deferred.trigger.connection_extras = {"kube_config_path": self.config_file}
+            deferred.timeout = None  # the trigger keeps the time: who is timed out by Airflow never comes back to tidy up
             raise
 
     def _waiting(self) -> Waiting:
@@ -134,27 +162,56 @@ class StepPod(KubernetesPodOperator):
             schedule_timeout_s=self.schedule_timeout_seconds,
             startup_timeout_s=self.startup_timeout_seconds,
             say=self.say,
-            others=lambda pod: self.client.list_namespaced_pod(namespace=pod.metadata.namespace).items,
+            others=self._others,
         )
+
+    def _others(self, pod: V1Pod) -> list[V1Pod]:
+        try:
+            return list(self.client.list_namespaced_pod(namespace=pod.metadata.namespace).items)
+        except (ApiException, HTTPError):
+            return []  # who has what is good to know, no more
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
-        """Read what is left of the log, tidy up."""
-        self.pod = self._there(V1Pod(metadata=V1ObjectMeta(name=event["name"], namespace=event["namespace"])))
-        if self.pod is None:
+        """Read what is left of the log, tidy up.
+
+        Raises:
+            RuntimeUnavailable: the trigger gave up waiting, or lost sight of a pod that still runs: that one stays, for the next
+                try.
+        """
+        self.pod = V1Pod(metadata=V1ObjectMeta(name=event["name"], namespace=event["namespace"]))  # for `on_kill`
+        there = self._there(self.pod)
+        if there is None:
             return
-        self.spec_uri = _variable(self.pod, SPEC_VARIABLE)
-        self._read(self.pod)
-        self.post_complete_action(pod=self.pod, remote_pod=self.pod, context=context, result=None)
+        self.pod, self.spec_uri = there, _variable(there, SPEC_VARIABLE)
+        self._read(there)
+        alive = not ended(there, self.base_container_name)
+        if event["status"] == "error" and alive and running(there, self.base_container_name):
+            count = int(event.get("_redefer_count", 0))
+            if count < self.MAX_REDEFER_ATTEMPTS:
+                self.trigger_kwargs = {**(self.trigger_kwargs or {}), "_redefer_count": count + 1}
+                self.invoke_defer_method(context=context)
+            raise RuntimeUnavailable(f"Nobody could look after pod {event['name']}, which still runs: {event['message']}")
+        self.post_complete_action(pod=there, remote_pod=there, context=context, result=None)
+        if event["status"] == "error" and alive and not cannot_start(there, self.base_container_name, patient=False):
+            raise RuntimeUnavailable(str(event["message"]))
 
     def cleanup(self, pod: V1Pod, remote_pod: V1Pod, xcom_result: Any = None, context: Context | None = None) -> None:
         self.last = self._there(pod) if pod is not None and not self._killed else None
-        super().cleanup(pod=pod, remote_pod=self.last, xcom_result=xcom_result, context=context)
+        if self.last and self.last.status.phase == "Succeeded" and self.spec_uri:
+            self.has_result(self.spec_uri)  # a store that does not answer says so while there is a pod to take over
+        try:
+            super().cleanup(pod=pod, remote_pod=self.last, xcom_result=xcom_result, context=context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            # That it failed. Whoever called looks at `last`; and what is under way here, a timeout say, goes on.
+            self.log.debug("%s", error)
 
     def is_istio_enabled(self, pod: V1Pod) -> bool:
-        """Steps run without a sidecar: with one, a pod would outlive its step."""
-        return False
+        """To go by the step's container, whatever else somebody put into the pod and never ends."""
+        return True
 
     def _there(self, pod: V1Pod) -> V1Pod | None:
         """The pod as it is now, None where it is gone; an API server that restarts is waited for."""

@@ -25,10 +25,12 @@ def image_reference(settings: Settings, image: str) -> str:
     return settings.image.format(image=image, version=tradewind.__version__)
 
 
-def work_of(spec: StepSpec) -> str:
+def work_of(settings: Settings, spec: StepSpec) -> str:
     """What a step does, whichever try does it: a pod of an earlier try that does the same is taken over."""
-    return digest([spec.fingerprint, spec.step, spec.params, {name: ref.sha256 for name, ref in spec.inputs.items()},
-                   spec.code.sha256 if spec.code else None, spec.entry_point, spec.image, spec.as_of])  # fmt: skip
+    inputs = {name: ref.sha256 for name, ref in spec.inputs.items()}
+    where = [image_reference(settings, spec.image), spec.resources.get("device")]
+    code = [spec.code.sha256 if spec.code else None, spec.entry_point]
+    return digest([spec.fingerprint, spec.step, spec.params, inputs, code, where, spec.as_of])
 
 
 def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri: str, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
             "app.kubernetes.io/name": "tradewind-step",
             **({"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}),
         },
-        "annotations": {f"tradewind.io/{name}": value for name, value in ids.items()} | {WORK_ANNOTATION: work_of(spec)},
+        "annotations": {WORK_ANNOTATION: work_of(settings, spec), **{f"tradewind.io/{name}": ids[name] for name in ids}},
         "container_resources": _resources(profile, int(spec.resources.get("memory_mb") or profile.memory_mb)),
         "node_selector": dict(profile.node_selector),
         "tolerations": [_toleration(item) for item in profile.tolerations],

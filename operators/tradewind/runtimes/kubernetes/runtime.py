@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, AirflowSkipException, TaskDeferred
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -20,7 +20,7 @@ from tradewind.contract import StepSpec
 from tradewind.errors import RuntimeUnavailable, SpecError, StepFailed
 from tradewind.profiles import Profile
 from tradewind.runtimes.base import Say
-from tradewind.runtimes.kubernetes.diagnosis import End, diagnose
+from tradewind.runtimes.kubernetes.diagnosis import Diagnosis, End, diagnose
 from tradewind.runtimes.kubernetes.pod import StepPod
 from tradewind.runtimes.kubernetes.request import image_reference, pod_arguments
 from tradewind.settings import Settings, on_this_machine
@@ -83,15 +83,8 @@ class KubernetesRuntime:
             return self._carried_out(spec, spec_uri, say, lost=lost, begin=lambda pod: pod.begin(self._context))
         if event["status"] == "timeout":
             return self._timed_out(spec, spec_uri, event, say)
-
-        def begin(pod: StepPod) -> None:
-            pod.trigger_reentry(self._context, event)
-            if event["status"] == "error" and not self._has_result(pod.spec_uri or spec_uri):
-                problem = diagnose(pod.last, pod.base_container_name)
-                if problem.end is End.LOST and pod.last is not None:  # it was waiting, and the trigger gave up
-                    raise RuntimeUnavailable(str(event["message"]))
-
-        return self._carried_out(spec, spec_uri, say, lost=lost, begin=begin)
+        reenter = lambda pod: pod.trigger_reentry(self._context, event)  # noqa: E731
+        return self._carried_out(spec, spec_uri, say, lost=lost, begin=reenter)
 
     def kill(self) -> None:
         # From a signal's handler: what it interrupted goes on after it, and must not make another pod.
@@ -104,11 +97,14 @@ class KubernetesRuntime:
     def _carried_out(self, spec: StepSpec, spec_uri: str, say: Say, *, lost: int, begin: Callable[[StepPod], Any]) -> StepSpec:
         while not self._killed:
             pod = self._pod = self._new_pod(spec, spec_uri, say)
+            if self._killed:
+                break
             try:
                 self._begun(pod, begin, spec_uri=spec_uri, lost=lost)
             except QuotaExceeded as full:
                 self._wait_for_quota(full, spec_uri=spec_uri, lost=lost, say=say)
                 continue
+            self._full_since = None
             spec_uri = pod.spec_uri or spec_uri
             if self._has_result(spec_uri):
                 return self._store.get_spec(spec_uri)
@@ -116,7 +112,8 @@ class KubernetesRuntime:
                 break
             found = diagnose(pod.last, pod.base_container_name)
             memory_mb = int(spec.resources["memory_mb"])
-            if found.end is End.OUT_OF_MEMORY and memory_mb < self._profile.largest_memory_mb:
+            may_grow = memory_mb < self._profile.largest_memory_mb and "container_resources" not in self._own
+            if found.end is End.OUT_OF_MEMORY and may_grow:
                 more = min(2 * memory_mb, self._profile.largest_memory_mb)
                 say(f"Out of memory: {memory_mb} MiB were not enough. Once more with {more} MiB, now and from now on")
                 self._remember(spec, more)
@@ -126,7 +123,7 @@ class KubernetesRuntime:
                 say(f"The pod is lost: {found.message}. Another one takes its place, number {lost} of this try")
                 spec = self._again(spec)
             else:
-                raise self._failure(spec, found.end, found.message)
+                raise _failure(spec, found)
             spec_uri = self._store.put_spec(spec)
             begin = lambda pod: pod.begin(self._context)  # noqa: E731
         raise StepFailed(f"The task was ended, and its step {spec.step!r} with it")
@@ -139,9 +136,13 @@ class KubernetesRuntime:
             deferred.kwargs = {"spec_uri": pod.spec_uri or spec_uri, "state": {"lost": lost}}
             raise
         except ApiException as error:
+            if error.status == 404 and pod.pod is not None:
+                return  # it went while it was tidied up: the manifest says what came of it
             raise _refused(error) from error
         except HTTPError as error:
             raise RuntimeUnavailable(f"Kubernetes does not answer: {error}") from error
+        except AirflowSkipException:
+            raise
         except AirflowException:
             if pod.pod is None:
                 raise
@@ -174,7 +175,7 @@ class KubernetesRuntime:
     def _new_pod(self, spec: StepSpec, spec_uri: str, say: Say) -> StepPod:
         arguments = pod_arguments(self._settings, self._profile, spec, spec_uri, self._own)
         arguments["kubernetes_conn_id"] = _connection(arguments.get("kubernetes_conn_id"))
-        return StepPod(say=say, has_result=self._has_result, **arguments)
+        return StepPod(say=say, has_result=self._has_result, store_uri=self._store.root, **arguments)
 
     def _has_result(self, spec_uri: str) -> bool:
         return self._store.exists(f"{spec_uri.rsplit('/', 1)[0]}/{MANIFEST}")
@@ -184,19 +185,6 @@ class KubernetesRuntime:
         folder = self._store.new_try(spec.dag_id, spec.run_id, spec.task_id, spec.map_index, spec.try_number)
         resources = {**spec.resources, **({"memory_mb": memory_mb} if memory_mb else {})}
         return dataclasses.replace(spec, outputs_uri=folder, resources=resources)
-
-    def _failure(self, spec: StepSpec, end: End, message: str) -> Exception:
-        if end is End.CANNOT_START:
-            return StepFailed(f"The pod of step {spec.step!r} cannot start: {message}", retryable=False)
-        if end is End.OUT_OF_MEMORY:
-            return StepFailed(
-                f"The step {spec.step!r} ran out of memory with {spec.resources['memory_mb']} MiB, the most that its profile "
-                "allows (memory_cap_mb)",
-                retryable=False,
-            )
-        if end is End.LOST:
-            return RuntimeUnavailable(f"The pod of step {spec.step!r} was lost: {message}")
-        return StepFailed(f"The step {spec.step!r} ended without a manifest: {message}")
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
@@ -211,7 +199,8 @@ class KubernetesRuntime:
         return min(found, self._profile.largest_memory_mb)
 
     def _remember(self, spec: StepSpec, memory_mb: int) -> None:
-        self._store.write(self._memory_uri(spec), json.dumps({"memory_mb": memory_mb}).encode())
+        more = max(memory_mb, self._remembered(spec))  # another of the mapped ones may have needed still more
+        self._store.write(self._memory_uri(spec), json.dumps({"memory_mb": more}).encode())
 
 
 def _connection(name: str | None) -> str | None:
@@ -222,6 +211,20 @@ def _connection(name: str | None) -> str | None:
         if name != KubernetesHook.default_conn_name:
             raise SpecError(f"kubernetes_conn_id: Airflow has no connection {name!r}") from None
         return None
+
+
+def _failure(spec: StepSpec, found: Diagnosis) -> Exception:
+    if found.end is End.CANNOT_START:
+        return StepFailed(f"The pod of step {spec.step!r} cannot start: {found.message}", retryable=found.may_pass)
+    if found.end is End.OUT_OF_MEMORY:
+        return StepFailed(
+            f"The step {spec.step!r} ran out of memory with {spec.resources['memory_mb']} MiB, the most that its profile "
+            "allows (memory_cap_mb)",
+            retryable=False,
+        )
+    if found.end is End.LOST:
+        return RuntimeUnavailable(f"The pod of step {spec.step!r} was lost: {found.message}")
+    return StepFailed(f"The step {spec.step!r} ended without a manifest: {found.message}")
 
 
 def _refused(error: ApiException) -> Exception:

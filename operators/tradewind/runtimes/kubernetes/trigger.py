@@ -90,8 +90,12 @@ class StepPodTrigger(KubernetesPodTrigger):
             self.log.debug("The log's position cannot be left on the pod: %s", error)
 
     async def _others(self) -> list[Any]:
-        async with self.hook.get_conn() as connection:
-            return list((await client.CoreV1Api(connection).list_namespaced_pod(self.pod_namespace)).items)
+        try:
+            async with self.hook.get_conn() as connection:
+                return list((await client.CoreV1Api(connection).list_namespaced_pod(self.pod_namespace)).items)
+        except Exception as error:  # who has what is good to know, no more
+            self.log.debug("The other pods cannot be listed: %s", error)
+            return []
 
     async def _get_pod(self) -> Any:  # type: ignore[override]
         """The pod; an API server that restarts is waited for."""
