@@ -7,7 +7,7 @@ test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
 	.venv/bin/pytest $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
-	.venv/bin/pytest tests/cluster tests/chart tests/unit/test_store_s3.py tests/dags/test_flight_delay_on_s3.py $(ARGS)
+	.venv/bin/pytest -m cluster $(ARGS)
 
 test-torch: setup  ## the tests that need PyTorch: its environment is 6.4 GB, which are 2.7 GB to download
 	.venv/bin/pytest -m torch $(ARGS)

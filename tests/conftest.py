@@ -20,6 +20,17 @@ REPOSITORY = Path(__file__).parents[1]
 HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped."""
+    for item in items:
+        here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
+        asked = set(getattr(item, "fixturenames", ()))
+        parts = asked & {"helm", "s3"} if "any_store" not in asked else set()
+        if here == "cluster" or parts:
+            item.add_marker(pytest.mark.cluster)
+
+
 @pytest.fixture(scope="session")
 def environments() -> Environments:
     """All environments of the steps, made before the first test that needs one: it takes a minute on a new machine."""
@@ -43,7 +54,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield server
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """A store of each kind that users have."""
     if request.param == "folder":

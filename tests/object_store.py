@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 from live import until
 
 from tradewind.serving.local.process import free_port
@@ -51,10 +50,9 @@ class S3:
 
 @contextmanager
 def s3_server(folder: Path, *, host: str = "127.0.0.1") -> Iterator[S3]:
-    """The server with one bucket, for the time of the block; the test is skipped where there is no versitygw."""
+    """The server with one bucket, for the time of the block."""
     program = shutil.which("versitygw")
-    if not program:
-        pytest.skip("no S3 server: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0, and have it on the PATH")
+    assert program, "no S3 server: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0, and have it on the PATH"
     port = free_port()
     (folder / BUCKET).mkdir(parents=True)
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}

@@ -7,7 +7,6 @@ of the images on its nodes (`make images`). One release is installed, upgraded a
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,11 +26,6 @@ import tradewind
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
-
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="there is no cluster: KUBECONFIG is not set"),
-    *(pytest.mark.skipif(not shutil.which(name), reason=f"there is no {name} on PATH") for name in ("kubectl", "versitygw")),
-]
 
 LOG_AN_ARTIFACT = """
 import mlflow

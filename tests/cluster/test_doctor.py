@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access import Access, access
 from live import until
 
 from tradewind.cli.doctor.cluster import RIGHTS, SPARK_RIGHTS
 from tradewind.serving.local.process import free_port
-
-if not os.environ.get("KUBECONFIG"):
-    pytest.skip("there is no cluster: KUBECONFIG is not set", allow_module_level=True)
-
-from access import Access, access
 
 VALUE = "hunter2-hunter2"
 SECRET = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": VALUE, "AWS_ENDPOINT_URL": "http://10.0.0.1"}

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access import Access, access
 from api_server import Server, serve
 
 from tradewind.serving.local.process import free_port
-
-if not os.environ.get("KUBECONFIG"):
-    pytest.skip("there is no cluster: KUBECONFIG is not set", allow_module_level=True)
-
-from access import Access, access
 
 RIGHTS = [("", "pods", ["get", "list", "delete"])]
 DAG = """

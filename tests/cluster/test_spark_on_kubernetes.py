@@ -26,10 +26,7 @@ from tradewind.packaging import bundle
 from tradewind.runtimes.environments import Environments
 from tradewind.store import Store
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="there is no cluster: KUBECONFIG is not set"),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.timeout(900)
 HOST = os.environ.get("TRADEWIND_TEST_HOST", "10.77.0.1")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 NAMESPACE = "tradewind-spark"

@@ -18,7 +18,7 @@ from tradewind.serving.local.process import free_port
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 JARS = Path(__file__).parents[2] / "images" / "data" / "jars"
-pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL: apt-get install postgresql")
+pytestmark = pytest.mark.cluster
 TABLE = """
 CREATE TABLE "Flights" AS
 SELECT x AS id, x % 2 AS late, 'N' || x % 5 AS tailnum, timestamptz '2013-01-01 00:00Z' + x * interval '1 minute' AS at
@@ -46,6 +46,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "password").write_text("owner")
     (folder / "password").chmod(0o644)
     making = ["-D", str(data), "-U", "owner", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
+    assert PROGRAMS, "no PostgreSQL: apt-get install postgresql"
     subprocess.run([*as_owner, str(PROGRAMS[-1] / "initdb"), *making], check=True, capture_output=True)
     port = str(free_port())
     listening = ["-c", "listen_addresses=127.0.0.1", "-p", port, "-k", str(folder)]
