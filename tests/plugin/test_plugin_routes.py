@@ -77,6 +77,16 @@ def test_the_list_above_has_every_route(server: Server) -> None:
         "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/report",
         "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/manifest",
         "/dags/{dag_id}/runs/{run_id:path}/reports",
+        # In test_page_routes.py:
+        "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/rows",
+        "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/rows.csv",
+        "/dags/{dag_id}/runs/{run_id:path}/results",
+        "/dags/{dag_id}/tasks/{task_id}/history",
+        "/dags/{dag_id}/versions",
+        "/dags/{dag_id}/releases",
+        "/dags/{dag_id}/serving",
+        "/dags/{dag_id}/rollout",
+        "/static/{name}",
     }
     assert {server.get(path).status_code for path in ("docs", "redoc", "openapi.json", "")} == {404}
 
@@ -273,10 +283,10 @@ def test_a_broken_manifest_is_explained_and_hides_no_other(server: Server, left:
     assert "tasks/good/" in server.get("dags/flights/runs/broken/reports").text
 
 
-def test_the_views_are_offered_to_airflows_ui(server: Server) -> None:
+def test_the_pages_are_offered_to_airflows_ui(server: Server) -> None:
     plugins = server.get_url(f"{server.url}/api/v2/plugins").json()["plugins"]
-    (views,) = (plugin["external_views"] for plugin in plugins if plugin["name"] == "tradewind")
-    assert {view["destination"]: view["href"] for view in views} == {
-        "task_instance": "tradewind/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}/report",
-        "dag_run": "tradewind/dags/{DAG_ID}/runs/{RUN_ID}/reports",
-    }
+    (apps,) = (plugin["react_apps"] for plugin in plugins if plugin["name"] == "tradewind")
+    assert {app["destination"]: app["name"] for app in apps} == {
+        "nav": "Tradewind", "dag_run": "Chain", "task_instance": "Result",
+    }  # fmt: skip
+    assert {server.get_url(f"{server.url}/{app['bundle_url']}").status_code for app in apps} == {200}
