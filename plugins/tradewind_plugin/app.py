@@ -14,14 +14,13 @@ from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Body, Depends, FastAPI, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from tradewind.errors import SpecError, TradewindError
 from tradewind.registry import Registry
 from tradewind.settings import Settings
 from tradewind.store import Store, segment
 from tradewind_plugin.access import MAY_ACT, MAY_SEE, may_act
-from tradewind_plugin.pages import reports_page
 from tradewind_plugin.releases import Releases
 from tradewind_plugin.reports import Reports, Unavailable
 from tradewind_plugin.results import QUARANTINE, Results
@@ -56,7 +55,6 @@ def create_app() -> FastAPI:
     app.get(f"{_TASK}/manifest")(get_manifest)
     app.get(f"{_TASK}/rows")(get_rows)
     app.get(f"{_TASK}/rows.csv")(get_rows_as_csv)
-    app.get(f"{_RUN}/reports")(get_reports)
     app.get(f"{_RUN}/results")(get_results)
     app.get("/dags/{dag_id}/tasks/{task_id}/history")(get_history)
     app.get("/dags/{dag_id}/versions")(get_versions)
@@ -112,11 +110,6 @@ def get_report(
 def get_manifest(reports: StoredReports, dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Response:
     """The manifest of the newest committed try, as JSON."""
     return Response(reports.manifest(dag_id, run_id, task_id, map_index).to_json(), media_type="application/json")
-
-
-def get_reports(reports: StoredReports, dag_id: str, run_id: str) -> HTMLResponse:
-    """A page of links to the reports of a run."""
-    return HTMLResponse(reports_page(run_id, list(reports.of_run(dag_id, run_id))))
 
 
 def get_results(dag_id: str, run_id: str) -> list[dict[str, Any]]:

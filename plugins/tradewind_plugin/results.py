@@ -9,8 +9,10 @@ from typing import Any
 
 from tradewind.contract import StepManifest
 from tradewind.errors import SpecError
+from tradewind.figures import key_figure
 from tradewind.store import MANIFEST, Store
 
+QUARANTINE = "quarantine"  # the one table whose rows are shown: they are why a person looks
 _AT_ONCE = 16  # an object store answers after some 10 ms, however many ask
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def summary(manifest: StepManifest) -> dict[str, Any]:
     """A manifest as the pages show it: no addresses, which are nothing to a browser."""
     return {
         "status": manifest.status,
-        "headline": headline(manifest.metrics),
+        "headline": _headline(manifest.metrics),
         "metrics": manifest.metrics,
         "reused": manifest.reused_from is not None,
         "started_at": manifest.started_at,
@@ -82,23 +84,9 @@ def summary(manifest: StepManifest) -> dict[str, Any]:
     }
 
 
-QUARANTINE = "quarantine"  # the one table whose rows are shown: they are why a person looks
-
-_SCORES = ("auc", "f1_macro", "accuracy", "r2", "rmse", "mae")
-
-
-def headline(metrics: dict[str, Any]) -> str:
-    """A step's result in a few words, by what it measured; empty where nothing is known to be worth saying."""
-    if "rows_checked" in metrics:
-        share = float(metrics.get("quarantined_share") or 0)
-        return f"{metrics['rows_checked']:,} rows, {share:.2%} in quarantine"
-    if "rules" in metrics and "verdict" in metrics:
-        compared = metrics.get("champion_version")
-        return f"{metrics['verdict']}, {f'against version {compared}' if compared else 'no champion to compare with'}"
-    if "phase" in metrics:
-        return f"version {metrics.get('version')}: {str(metrics['phase']).replace('_', ' ')}"
-    if score := next((name for name in _SCORES if isinstance(metrics.get(name), int | float)), None):
-        return f"{score} {metrics[score]:.4g}"
-    if "rows" in metrics and "features" in metrics:
-        return f"{metrics['rows']:,} rows, {metrics['features']} features"
-    return ""
+def _headline(metrics: dict[str, Any]) -> str:
+    """An older version's result, or another's, may lack what its kind has today: it is shown all the same."""
+    try:
+        return key_figure(metrics)
+    except (KeyError, IndexError, TypeError, ValueError, SpecError):
+        return ""

@@ -150,7 +150,7 @@ def test_only_quarantine_is_shown_and_only_from_the_store(server: Server, tmp_pa
 def test_a_run_in_short(server: Server, validated: str) -> None:
     (result,) = server.get(f"dags/flights/runs/{quote(RUN, safe='')}/results").json()
     assert (result["task_id"], result["map_index"], result["status"], result["reused"]) == ("validate", -1, "success", False)
-    assert result["headline"] == "20,000 rows, 5.00% in quarantine"
+    assert result["headline"] == "20,000 rows checked, 1,000 quarantined (5.00%)"
     assert result["tables"] == ["quarantine"]
     assert "file://" not in str(result)
     assert server.get("dags/flights/runs/never/results").json() == []

@@ -41,8 +41,8 @@ export function Chart({ label, traces, layout = {}, height = 240 }) {
       const ink = getComputedStyle(box.current).color;
       const axis = { gridcolor: "rgba(128,128,128,0.25)", zerolinecolor: "rgba(128,128,128,0.4)", automargin: true };
       lib.react(box.current, traces, {
-        height, margin: { t: 30, r: 10, b: 30, l: 45 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-        font: { color: ink, size: 12 }, showlegend: traces.length > 1, legend: { orientation: "h", y: 1.2 }, ...layout,
+        height, margin: { t: 35, r: 10, b: 30, l: 45 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+        font: { color: ink, size: 12 }, showlegend: traces.length > 1, legend: { orientation: "h", y: -0.3 }, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
       }, { displayModeBar: false, responsive: true });
     });

@@ -83,11 +83,11 @@ function Quality({ dagId }) {
 function Validation({ dagId, task_id, runs }) {
   const [traces, layout] = useMemo(() => [
     [{
-      x: runs.map((run) => run.ended_at), y: runs.map((run) => run.metrics.quarantined_share ?? null), mode: "lines+markers",
+      x: runs.map((run) => when(run.ended_at)), y: runs.map((run) => run.metrics.quarantined_share ?? null), mode: "lines+markers",
       name: "share in quarantine", marker: { color: runs.map((run) => (run.metrics.verdict === "PASSED" ? "#0891b2" : "#dc2626")) },
       text: runs.map((run) => run.run_id), hovertemplate: "%{text}<br>%{y:.2%}<extra></extra>", line: { color: "#0891b2" },
     }],
-    { title: { text: `${task_id}: share of rows in quarantine` }, yaxis: { tickformat: ".1%", rangemode: "tozero" }, xaxis: { type: "date" } },
+    { title: { text: `${task_id}: share of rows in quarantine` }, yaxis: { tickformat: ".1%", rangemode: "tozero" }, xaxis: { type: "category", nticks: 5 } },
   ], [runs, task_id]);
   const last = runs.at(-1);
   const reasons = Object.entries(last.metrics.rules?.rows ?? {}).sort(([, a], [, b]) => b - a);

@@ -22,8 +22,8 @@ export function Rollout({ dagId, rollout, mayAct, reload }) {
     h(Flex, { align: "center", gap: 3, wrap: "wrap", mb: 2 },
       h(Heading, { as: "h3", size: "sm" }, `${title}: version ${rollout.version} ${rollout.stable ? `instead of ${rollout.stable}` : "as the first"}`),
       h(State, { state: rollout.phase }),
-      rollout.run_id && h(To, { to: runPage(dagId, rollout.run_id, "tradewind-chain") }, rollout.run_id),
-      h(Text, { fontSize: "sm", color: "fg.muted" }, `${when(1000 * rollout.started_at)}, by ${rollout.by}`)),
+      h(Text, { fontSize: "sm", color: "fg.muted" }, `began ${when(1000 * rollout.started_at)}, by `,
+        rollout.run_id ? h(To, { to: runPage(dagId, rollout.run_id, "tradewind-chain") }, rollout.run_id) : rollout.by)),
     rollout.reason && h(Text, { mb: 2 }, rollout.reason),
     rollout.phase === "canary" && h(Text, { mb: 2 },
       `Step ${rollout.step + 1} of ${rollout.steps.length}, ${rollout.steps[rollout.step]}% of the requests: `
