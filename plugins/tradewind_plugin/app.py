@@ -93,6 +93,8 @@ StoredReports = Annotated[Reports, Depends(_reports)]
 OwnReleases = Annotated[Releases, Depends(_releases)]
 MapIndex = Annotated[int, Depends(_map_index)]
 Text = Annotated[str, Body(max_length=1000)]
+Offset = Annotated[int, Query(ge=0)]
+Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 def get_report(
@@ -124,7 +126,7 @@ def get_history(dag_id: str, task_id: str, run_id: Annotated[list[str], Query(ma
 
 def get_rows(
     reports: StoredReports, dag_id: str, run_id: str, task_id: str, map_index: MapIndex,
-    offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
 ) -> dict[str, Any]:  # fmt: skip
     """A page of the rows that a validation kept apart, with the rules that they break and why."""
     return _quarantine(reports, dag_id, run_id, task_id, map_index).page(offset, limit)
@@ -145,14 +147,14 @@ def _quarantine(reports: Reports, dag_id: str, run_id: str, task_id: str, map_in
     return Rows(_store(), outputs[QUARANTINE])
 
 
-def get_versions(releases: OwnReleases, limit: Annotated[int, Query(ge=1, le=100)] = 25, page: str = "") -> dict[str, Any]:
+def get_versions(releases: OwnReleases, limit: Limit = 25, page: str = "") -> dict[str, Any]:
     """Versions that the Dag's runs registered, the newest first."""
     return releases.versions(limit=limit, page=page)
 
 
-def get_releases(releases: OwnReleases) -> list[dict[str, Any]]:
+def get_releases(releases: OwnReleases, offset: Offset = 0, limit: Limit = 25) -> dict[str, Any]:
     """Which version served when, and why."""
-    return releases.history()
+    return releases.history(offset=offset, limit=limit)
 
 
 def get_serving(releases: OwnReleases, acts: Annotated[bool, Depends(may_act)]) -> dict[str, Any]:

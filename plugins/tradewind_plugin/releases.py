@@ -51,10 +51,11 @@ class Releases:
             rows = list(pool.map(lambda version: _version(results, version, aliases[version.name]), found))
         return {"versions": rows, "next": following}
 
-    def history(self) -> list[dict[str, Any]]:
-        """Release records of all its models, the latest first."""
+    def history(self, *, offset: int, limit: int) -> dict[str, Any]:
+        """``{"releases": [...], "total": n}``: release records of all its models, the latest first."""
         records = [{"model": name, **record} for name in self.models() for record in self._registry.releases(name)]
-        return sorted(records, key=lambda record: float(record["at"]), reverse=True)
+        latest = sorted(records, key=lambda record: float(record["at"]), reverse=True)
+        return {"releases": latest[offset : offset + limit], "total": len(latest)}
 
     def serving(self) -> list[dict[str, Any]]:
         """What serves behind each of its models, and the last rollout. An unreachable serving is said, not raised: the

@@ -133,11 +133,11 @@ const scored = (versions) =>
   Object.entries(versions[0]?.metrics ?? {}).filter(([, value]) => typeof value === "number").map(([name]) => name).slice(0, 5);
 
 function Releases({ dagId }) {
-  const [shown, setShown] = useState(0);
-  const look = useLook((signal) => ask(ofDag(dagId, "releases"), { signal }), [dagId], 10_000);
-  return h(Section, { title: "Releases" }, h(Seen, { look }, (releases) => h("div", null,
+  const [offset, setOffset] = useState(0);
+  const look = useLook((signal) => ask(`${ofDag(dagId, "releases")}?offset=${offset}&limit=${VERSIONS}`, { signal }), [dagId, offset], 10_000);
+  return h(Section, { title: "Releases" }, h(Seen, { look }, ({ releases, total }) => h("div", null,
     h(Rows, {
-      label: "Releases", rows: releases.slice(shown, shown + VERSIONS), empty: "Nothing was ever released.",
+      label: "Releases", rows: releases, empty: "Nothing was ever released.",
       columns: [
         ["When", ({ at }) => when(1000 * at)],
         ["Model", ({ model }) => model],
@@ -149,9 +149,9 @@ function Releases({ dagId }) {
         ["Why", ({ reason, why }) => reason || why],
       ],
     }),
-    releases.length > VERSIONS && h(Pager, {
+    total > VERSIONS && h(Pager, {
       label: "Pages of releases",
-      back: shown > 0 && (() => setShown(shown - VERSIONS)),
-      forth: shown + VERSIONS < releases.length && (() => setShown(shown + VERSIONS)),
-    }, `${shown + 1} to ${Math.min(shown + VERSIONS, releases.length)} of ${releases.length}`))));
+      back: offset > 0 && (() => setOffset(Math.max(0, offset - VERSIONS))),
+      forth: offset + VERSIONS < total && (() => setOffset(offset + VERSIONS)),
+    }, `${offset + 1} to ${Math.min(offset + VERSIONS, total)} of ${total}`))));
 }
