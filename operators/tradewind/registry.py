@@ -158,13 +158,10 @@ class Registry:
         found = self._call("GET", "model-versions/search", {**asked, **({"page_token": page} if page else {})})
         return [ModelVersion.from_response(v) for v in found.get("model_versions", [])], found.get("next_page_token") or ""
 
-    def aliases(self, name: str) -> dict[str, list[str]]:
-        """Aliases by version; none where there is no such model."""
-        found = self._call("GET", "registered-models/get", {"name": name}, missing=_NOT_FOUND)
-        by_version: dict[str, list[str]] = {}
-        for alias in found["registered_model"].get("aliases", []) if found else []:
-            by_version.setdefault(alias["version"], []).append(alias["alias"])
-        return by_version
+    def aliases(self, name: str) -> dict[str, str]:
+        """The versions that have our aliases, by alias. (The whole model, asked at once, has its release records with it.)"""
+        found = {alias: self.by_alias(name, alias) for alias in (CHAMPION, CHALLENGER)}
+        return {alias: version.version for alias, version in found.items() if version}
 
     def held_uris(self) -> set[str]:
         """What registered versions refer to in the store: their models and the manifests of their lineage."""

@@ -18,7 +18,7 @@ from tradewind_plugin.reports import Unavailable
 from tradewind_plugin.results import Results
 
 _DAG_ID = re.compile(r"[\w.\-]+")  # Airflow's own rule; what else comes is no Dag's
-_MOST = 100
+_LAST = 25  # versions, which name the models of a Dag
 _AT_ONCE = 8
 
 
@@ -40,11 +40,11 @@ class Releases:
 
     def models(self) -> list[str]:
         """The names of the models that its last versions belong to."""
-        return sorted({version.name for version in self._registry.of_dag(self._dag_id, limit=_MOST)[0]})
+        return sorted({version.name for version in self._registry.of_dag(self._dag_id, limit=_LAST)[0]})
 
     def versions(self, *, limit: int, page: str) -> dict[str, Any]:
         """``{"versions": [...], "next": page}``, each with its aliases and what its training and its gate measured."""
-        found, following = self._registry.of_dag(self._dag_id, limit=min(limit, _MOST), page=page)
+        found, following = self._registry.of_dag(self._dag_id, limit=limit, page=page)
         aliases = {name: self._registry.aliases(name) for name in {version.name for version in found}}
         results = Results(Store(self._settings.store_uri))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -105,13 +105,13 @@ class Releases:
         return found
 
 
-def _version(results: Results, version: ModelVersion, aliases: dict[str, list[str]]) -> dict[str, Any]:
+def _version(results: Results, version: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
     trained, gate = (results.at(version.tags.get(tag, "")) for tag in (TRAINED_TAG, GATE_TAG))
     return {
         "model": version.name,
         "version": version.version,
         "created": version.created,
-        "aliases": aliases.get(version.version, []),
+        "aliases": [alias for alias, has in aliases.items() if has == version.version],
         "run_id": version.tags.get(RUN_TAG),
         "data_end": version.tags.get(DATA_END_TAG),
         "metrics": (gate.metrics.get("challenger") if gate else None) or {},
