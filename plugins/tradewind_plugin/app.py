@@ -114,9 +114,9 @@ def get_manifest(reports: StoredReports, dag_id: str, run_id: str, task_id: str,
     return Response(reports.manifest(dag_id, run_id, task_id, map_index).to_json(), media_type="application/json")
 
 
-def get_results(dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """What each task instance of a run left, in short."""
-    return Results(_store()).of_run(dag_id, run_id)
+def get_results(dag_id: str, run_id: str, task_id: str | None = None) -> list[dict[str, Any]]:
+    """What each task instance of a run, or of one of its tasks, left, in short."""
+    return Results(_store()).of_run(dag_id, run_id, task_id=task_id)
 
 
 def get_history(dag_id: str, task_id: str, run_id: Annotated[list[str], Query(max_length=_MOST_RUNS)]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.contract import StepManifest
 from tradewind.errors import SpecError
 from tradewind.figures import key_figure
-from tradewind.store import MANIFEST, Store
+from tradewind.store import MANIFEST, Store, segment
 
 QUARANTINE = "quarantine"  # the one table whose rows are shown: they are why a person looks
 _AT_ONCE = 16  # an object store answers after some 10 ms, however many ask
@@ -27,10 +27,11 @@ class Results:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def of_run(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """One entry for each task instance of the run that has left a result, see `summary`."""
+    def of_run(self, dag_id: str, run_id: str, *, task_id: str | None = None) -> list[dict[str, Any]]:
+        """One entry for each task instance of the run, or of one of its tasks, that has left a result, see `summary`."""
         folder = self._store.run_uri(dag_id, run_id)
-        places = [(task, index) for task in self._store.names(folder) for index in self._store.names(f"{folder}/{task}")]
+        tasks = self._store.names(folder) if task_id is None else [segment(task_id)]
+        places = [(task, index) for task in tasks for index in self._store.names(f"{folder}/{task}")]
         return [
             {"task_id": task, "map_index": int(index), **found}
             for (task, index), found in zip(places, self._each(f"{folder}/{task}/{index}" for task, index in places), strict=True)

@@ -153,6 +153,9 @@ def test_a_run_in_short(server: Server, validated: str) -> None:
     assert result["headline"] == "20,000 rows checked, 1,000 quarantined (5.00%)"
     assert result["tables"] == ["quarantine"]
     assert "file://" not in str(result)
+    of_task = f"dags/flights/runs/{quote(RUN, safe='')}/results?task_id="
+    assert server.get(f"{of_task}validate").json() == [result]
+    assert server.get(f"{of_task}train").json() == server.get(f"{of_task}{quote('../../x', safe='')}").json() == []
     assert server.get("dags/flights/runs/never/results").json() == []
 
 

@@ -10,17 +10,17 @@ const PAGE = 25;
 
 export function Result({ dagId, runId, taskId, mapIndex }) {
   const index = Number(mapIndex ?? -1);
+  const [pace, setPace] = useState(3000);
   const look = useLook(async (signal) => {
     const [results, { models, may_act: mayAct }] = await Promise.all([
-      ask(ofRun(dagId, runId, "results"), { signal }),
+      ask(`${ofRun(dagId, runId, "results")}?task_id=${encodeURIComponent(taskId)}`, { signal }),
       ask(ofDag(dagId, "serving"), { signal }).catch(() => ({ models: [] })), // the result is there without it
     ]);
-    return {
-      mayAct,
-      result: results.find((each) => each.task_id === taskId && each.map_index === index),
-      rollout: models.map(({ rollout }) => rollout).find((each) => each?.run_id === runId && each.by.endsWith(` / ${taskId}`)),
-    };
-  }, [dagId, runId, taskId, index], 3000);
+    const result = results.find((each) => each.map_index === index);
+    const rollout = models.map((model) => model.rollout).find((each) => each?.run_id === runId && each.by.endsWith(` / ${taskId}`));
+    setPace(rollout && !rollout.ended ? 1000 : result ? 10_000 : 3000);
+    return { mayAct, result, rollout };
+  }, [dagId, runId, taskId, index], pace);
   const place = { dagId, runId, taskId, index };
   return h(Page, null, h(Seen, { look }, ({ result, rollout, mayAct }) => h("div", null,
     !result && !rollout && h(Nothing, null, "This task has left no result yet."),
