@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,12 +19,14 @@ from tradewind.serving.local.process import free_port
 from tradewind.store import Store
 
 READY_SECONDS = 120
-PASSWORDS = '{"viewer": "viewer-password", "nobody": "nobody-password"}'
+# Airflow's own roles, by a user of each.
+ROLES = {"viewer": "viewer", "user": "user", "operator": "op", "admin": "admin", "nobody": ""}
+PASSWORDS = {user: f"{user}-password" for user in ROLES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """The server's address, the store it reads, and a token per user: ``viewer`` may read Dags, ``nobody`` may nothing."""
+    """The server's address, the store it reads, and a token per user of `ROLES`; ``nobody`` may nothing."""
 
     url: str
     store: Store
@@ -50,7 +53,7 @@ class Server:
 def serve(home: Path) -> Iterator[Server]:
     """A server with ``home`` as Airflow's home folder; nothing of it is left running after."""
     passwords = home / "passwords.json"
-    passwords.write_text(PASSWORDS + "\n")
+    passwords.write_text(json.dumps(PASSWORDS) + "\n")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
@@ -58,10 +61,11 @@ def serve(home: Path) -> Iterator[Server]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer,nobody:",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__TRADEWIND__STORE_URI": str(home / "store"),
+        "AIRFLOW__TRADEWIND__TRACKING_URI": f"http://127.0.0.1:{free_port()}",
     }
     airflow = [sys.executable, "-m", "airflow"]
     subprocess.run([*airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
@@ -76,7 +80,7 @@ def serve(home: Path) -> Iterator[Server]:
         )
     try:
         _wait(url, process, log)
-        tokens = {user: _token(url, user) for user in ("viewer", "nobody")}
+        tokens = {user: _token(url, user) for user in ROLES}
         yield Server(url=url, store=Store(str(home / "store")), folder=home, tokens=tokens, log=log, environment=environment)
     finally:
         _end(process)
@@ -95,7 +99,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _token(url: str, user: str) -> str:
-    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": f"{user}-password"}, timeout=30)
+    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": PASSWORDS[user]}, timeout=30)
     answer.raise_for_status()
     return str(answer.json()["access_token"])
 

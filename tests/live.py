@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,14 +54,16 @@ def addresses() -> embedded.Addresses:
 
 
 @contextmanager
-def services(home: Path, dags: Path, *names: str) -> Iterator[tuple[Services, embedded.Addresses]]:
-    """The named services of the demo, up for the time of the block."""
+def services(
+    home: Path, dags: Path, *names: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[Services, embedded.Addresses]]:
+    """The named services of the demo, up for the time of the block; with ``environment`` on top of each one's own."""
     at = addresses()
     with running(home) as up:
         at.write(home)
         for service in embedded.services(home, dags, at):
             if service.name in names:
-                up.start(service)
+                up.start(dataclasses.replace(service, environment={**service.environment, **(environment or {})}))
         up.wait(lambda service: None)
         yield up, at
 

@@ -12,7 +12,7 @@ PARAMS = {
     "reason": Param("", type="string", minLength=3, description="Why: it stays in the release record"),
 }
 
-with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params=PARAMS, doc_md=__doc__):
+with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params=PARAMS, description=__doc__):
 
     @task
     def rollback(params: dict[str, Any], dag_run: Any) -> dict[str, Any]:

@@ -19,31 +19,45 @@ from tradewind.settings import Settings, on_this_machine
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+DAG_TAG = "tradewind.dag_id"
+RUN_TAG = "tradewind.run_id"
+TRAINED_TAG = "tradewind.model"
 DATA_END_TAG = "tradewind.data_end"
 GATE_TAG = "tradewind.gate"
 _RELEASE_TAG = "tradewind.release."
 _LONGEST = 1000  # characters of a text in a release record: MLflow takes 5,000 in a tag
-_HELD_TAGS = {"tradewind.model_uri", "tradewind.model", GATE_TAG}
+_HELD_TAGS = {"tradewind.model_uri", TRAINED_TAG, GATE_TAG}
 _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One version of a registered model; ``tags`` carry its lineage."""
+    """One version of a registered model; ``tags`` carry its lineage.
+
+    Attributes:
+        created: when it was registered; milliseconds since the epoch, 0 where that is not known.
+    """
 
     name: str
     version: str
     tags: dict[str, str]
+    created: int = 0
 
     @classmethod
     def from_response(cls, data: dict[str, Any]) -> Self:
-        return cls(name=data["name"], version=data["version"], tags={tag["key"]: tag["value"] for tag in data.get("tags", [])})
+        tags = {tag["key"]: tag["value"] for tag in data.get("tags", [])}
+        return cls(name=data["name"], version=data["version"], tags=tags, created=int(data.get("creation_timestamp") or 0))
 
 
 def model_tags(model: ArtifactRef) -> dict[str, str]:
     """The tags that say where in the store a version's model lies; `model_of` reads them."""
     return {"tradewind.model_uri": model.uri, "tradewind.model_sha256": model.sha256, "tradewind.model_size": str(model.size)}
+
+
+def lineage_tags(*, dag_id: str, run_id: str, trained: str, gate: str, data_end: str) -> dict[str, str]:
+    """The tags that say where a version comes from: Dag, run, the manifests of its training and its gate, and its data's end."""
+    return {DAG_TAG: dag_id, RUN_TAG: run_id, TRAINED_TAG: trained, GATE_TAG: gate, DATA_END_TAG: data_end}
 
 
 def model_of(version: ModelVersion) -> ArtifactRef:
@@ -128,6 +142,26 @@ class Registry:
         found = self._call("GET", "model-versions/search", {"filter": f"run_id='{run_id}'", "max_results": 1000})
         versions = [v for v in found.get("model_versions", []) if v["name"] == name]
         return ModelVersion.from_response(min(versions, key=lambda v: int(v["version"]))) if versions else None
+
+    def of_dag(self, dag_id: str, *, limit: int, page: str = "") -> tuple[list[ModelVersion], str]:
+        """Versions that a Dag's runs registered, the newest first, and the next page's name; empty at the end.
+
+        Args:
+            dag_id: Airflow lets no quote into one.
+            page: as the call before gave it.
+        """
+        asked = {
+            "filter": f"tags.`{DAG_TAG}` = '{dag_id}'",
+            "max_results": limit,
+            "order_by": ["creation_timestamp DESC", "version_number DESC"],
+        }
+        found = self._call("GET", "model-versions/search", {**asked, **({"page_token": page} if page else {})})
+        return [ModelVersion.from_response(v) for v in found.get("model_versions", [])], found.get("next_page_token") or ""
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """The versions that have our aliases, by alias. (The whole model, asked at once, has its release records with it.)"""
+        found = {alias: self.by_alias(name, alias) for alias in (CHAMPION, CHALLENGER)}
+        return {alias: version.version for alias, version in found.items() if version}
 
     def held_uris(self) -> set[str]:
         """What registered versions refer to in the store: their models and the manifests of their lineage."""

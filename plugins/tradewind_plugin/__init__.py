@@ -12,27 +12,23 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "tradewind"
-_RUN = f"{PREFIX}/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
+_PAGES = f"{PREFIX}/static/main.js"
+
+
+def _page(name: str, destination: str, url_route: str) -> dict[str, Any]:
+    """Airflow runs ``globalThis[name]`` of the bundle, so a name must be no browser's own (``Report`` is one)."""
+    return {"name": name, "bundle_url": _PAGES, "destination": destination, "url_route": url_route}
 
 
 class TradewindPlugin(AirflowPlugin):
-    """Reports of steps, shown in Airflow behind Airflow's own login."""
+    """Pipelines, runs, results and releases, shown in Airflow behind Airflow's own login."""
 
     name = "tradewind"
 
-    external_views = [  # noqa: RUF012
-        {
-            "name": "Report",
-            "href": f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}/report",
-            "destination": "task_instance",
-            "url_route": "tradewind-report",
-        },
-        {
-            "name": "Reports",
-            "href": f"{_RUN}/reports",
-            "destination": "dag_run",
-            "url_route": "tradewind-reports",
-        },
+    react_apps = [  # noqa: RUF012
+        {**_page("Tradewind", "nav", "tradewind"), "nav_top_level": True, "icon": f"{PREFIX}/static/icon.svg"},
+        _page("Chain", "dag_run", "tradewind-chain"),
+        _page("Result", "task_instance", "tradewind-result"),
     ]
 
     @property

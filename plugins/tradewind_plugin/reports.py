@@ -7,13 +7,11 @@ read, so an address outside the store's root is refused, links included.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tradewind.contract import ArtifactRef, StepManifest
-from tradewind.errors import SpecError, TradewindError
-from tradewind.store import MANIFEST, Store
+from tradewind.errors import TradewindError
+from tradewind.store import Store
 
 MAX_BYTES = 32 * 1024 * 1024
 _LOG = logging.getLogger(__name__)
@@ -25,20 +23,6 @@ class Unavailable(TradewindError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskReports:
-    """A task instance that has reports, with the names of its outputs of that kind.
-
-    ``task_id`` is the name of its folder in the store, which names the task as well: it differs where the id has letters
-    that not every file system takes.
-    """
-
-    task_id: str
-    map_index: int
-    status: str
-    names: list[str]
 
 
 class Reports:
@@ -73,30 +57,6 @@ class Reports:
             raise Unavailable(404, f"This task instance has no report named {name!r}. {there_are}")
         ref = reports[name]
         return ref.uri.rsplit("/", 1)[-1], self._read(ref)
-
-    def of_run(self, dag_id: str, run_id: str) -> Iterator[TaskReports]:
-        """The task instances of a run that have reports, in the order of their folders' names."""
-        folder = self._store.run_uri(dag_id, run_id)
-        for task in self._store.names(folder):
-            for index in self._store.names(f"{folder}/{task}"):
-                found = self._newest(folder, task, index)
-                if found:
-                    yield found
-
-    def _newest(self, run: str, task: str, index: str) -> TaskReports | None:
-        """From one task instance's folder. What it is called is read from there: a reused result has no spec."""
-        for tried in self._store.tries(f"{run}/{task}/{index}"):
-            try:
-                manifest = self._store.get_manifest(f"{tried}/{MANIFEST}")
-                map_index = int(index)
-            except FileNotFoundError:
-                continue
-            except (SpecError, ValueError, KeyError, TypeError):
-                _LOG.exception("What lies in %s cannot be read", tried)
-                return None
-            names = sorted(name for name, ref in manifest.outputs.items() if ref.kind == "report")
-            return TaskReports(task_id=task, map_index=map_index, status=manifest.status, names=names) if names else None
-        return None
 
     def _read(self, ref: ArtifactRef) -> bytes:
         if not inside(ref.uri, self._store.root):

@@ -45,7 +45,7 @@ def test_from_a_table_to_a_prediction(dags: Dags) -> None:
     ("arguments", "message"),
     [
         (["a name"], "NAME 'a name': expected at most 128 letters"),
-        (["x", "--template", "nothing"], "There is no template 'nothing'; there are: air_time, air_time_sweep, flight_delay"),
+        (["x", "--template", "nothing"], "There is no template 'nothing'; there are: air_time, air_time_monthly, air_time_sweep"),
         (["x", "--data", FILMS], "--data and --target go together"),
         (["x", "--data", FILMS, "--target", "genre"], "Target 'genre': there is no such column"),
         (["x", "--template", "air_time", "--data", FILMS, "--target", "Genre"], "--data goes with: tabular"),
@@ -65,4 +65,6 @@ def test_what_is_wrong_is_said_and_nothing_is_left(dags: Dags, arguments: list[o
 
 def test_the_list() -> None:
     lines = init("--list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["air_time", "air_time_sweep", "flight_delay", "flight_delay_net", "tabular"]
+    assert [line.split()[0] for line in lines] == [
+        "air_time", "air_time_monthly", "air_time_sweep", "flight_delay", "flight_delay_net", "tabular",
+    ]  # fmt: skip

@@ -55,7 +55,7 @@ def ref(uri: str, kind: Kind = "report") -> ArtifactRef:
 # -- who may --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("route", ["tasks/validate/-1/report", "tasks/validate/-1/manifest", "reports"])
+@pytest.mark.parametrize("route", ["tasks/validate/-1/report", "tasks/validate/-1/manifest"])
 def test_every_route_asks_for_login_and_for_the_right(server: Server, left: Left, report: ArtifactRef, route: str) -> None:
     left({"report": report}, run_id="guarded")
     path = f"dags/flights/runs/guarded/{route}"
@@ -76,7 +76,16 @@ def test_the_list_above_has_every_route(server: Server) -> None:
     assert set(json.loads(server.python(code))) == {
         "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/report",
         "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/manifest",
-        "/dags/{dag_id}/runs/{run_id:path}/reports",
+        # In test_page_routes.py:
+        "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/rows",
+        "/dags/{dag_id}/runs/{run_id:path}/tasks/{task_id}/{map_index}/rows.csv",
+        "/dags/{dag_id}/runs/{run_id:path}/results",
+        "/dags/{dag_id}/tasks/{task_id}/history",
+        "/dags/{dag_id}/versions",
+        "/dags/{dag_id}/releases",
+        "/dags/{dag_id}/serving",
+        "/dags/{dag_id}/rollout",
+        "/static/{name}",
     }
     assert {server.get(path).status_code for path in ("docs", "redoc", "openapi.json", "")} == {404}
 
@@ -163,29 +172,6 @@ def test_mapped_and_unmapped_task_instances_differ(server: Server, left: Left, r
     assert server.get("dags/flights/runs/mapped/tasks/validate/two/report").status_code == 404
 
 
-def test_a_runs_page_links_to_each_report(server: Server, left: Left, report: ArtifactRef) -> None:
-    run_id = "page/of+run"
-    left({"report": report, "figures": report}, run_id=run_id)
-    left({"report": report}, run_id=run_id, task_id="évaluer", map_index=1)
-    left({"model": ref(report.uri, "model")}, run_id=run_id, task_id="train")
-    address = f"dags/flights/runs/{quote(run_id, safe='')}/reports"
-    page = server.get(address)
-    assert page.status_code == 200
-    assert "sandbox" not in page.headers["content-security-policy"]
-    links = [part.split('"')[0].replace("&amp;", "&") for part in page.text.split('href="')[1:]]
-    assert len(links) == 3
-    for link in links:
-        assert server.get(f"{address.removesuffix('reports')}{link}").content == REPORT
-
-
-def test_the_page_has_reused_results_too(server: Server, left: Left, report: ArtifactRef) -> None:
-    """No step ran for them, so there is no spec."""
-    path = left({"report": report}, run_id="reused")
-    server.store.delete(f"{server.store.tries(server.store.run_uri('flights', 'reused', 'validate', -1))[0]}/spec.json")
-    assert server.get(f"{path}/report").content == REPORT
-    assert "tasks/validate/-1/report?name=report" in server.get("dags/flights/runs/reused/reports").text
-
-
 # -- what is missing or hostile -------------------------------------------------------------------------------------
 
 
@@ -195,13 +181,6 @@ def test_before_the_first_result_a_sentence_says_so(server: Server, route: str) 
     assert (answer.status_code, answer.text) == (404, "This task instance has left no result yet.")
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-def test_a_run_without_reports_has_an_empty_page(server: Server) -> None:
-    page = server.get(f"dags/flights/runs/{quote(HOSTILE, safe='')}/reports")
-    assert page.status_code == 200
-    assert "no reports yet" in page.text
-    assert "<script" not in page.text
 
 
 def test_what_is_no_report_is_not_shown(server: Server, left: Left, report: ArtifactRef) -> None:
@@ -215,8 +194,6 @@ def test_a_hostile_name_stays_text(server: Server, left: Left) -> None:
     missing = server.get(f"{path}/report")
     assert missing.status_code == 404
     assert missing.headers["content-type"].startswith("text/plain")
-    page = server.get("dags/flights/runs/hostile-name/reports")
-    assert "<script" not in page.text
     assert server.get(f"{path}/report?name={quote(HOSTILE, safe='')}").content == REPORT
 
 
@@ -270,13 +247,13 @@ def test_a_broken_manifest_is_explained_and_hides_no_other(server: Server, left:
     answer = server.get("dags/flights/runs/broken/tasks/bad/-1/report")
     assert answer.status_code == 500
     assert "cannot be read" in answer.text
-    assert "tasks/good/" in server.get("dags/flights/runs/broken/reports").text
+    assert [result["task_id"] for result in server.get("dags/flights/runs/broken/results").json()] == ["good"]
 
 
-def test_the_views_are_offered_to_airflows_ui(server: Server) -> None:
+def test_the_pages_are_offered_to_airflows_ui(server: Server) -> None:
     plugins = server.get_url(f"{server.url}/api/v2/plugins").json()["plugins"]
-    (views,) = (plugin["external_views"] for plugin in plugins if plugin["name"] == "tradewind")
-    assert {view["destination"]: view["href"] for view in views} == {
-        "task_instance": "tradewind/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}/report",
-        "dag_run": "tradewind/dags/{DAG_ID}/runs/{RUN_ID}/reports",
-    }
+    (apps,) = (plugin["react_apps"] for plugin in plugins if plugin["name"] == "tradewind")
+    assert {app["destination"]: app["name"] for app in apps} == {
+        "nav": "Tradewind", "dag_run": "Chain", "task_instance": "Result",
+    }  # fmt: skip
+    assert {server.get_url(f"{server.url}/{app['bundle_url']}").status_code for app in apps} == {200}

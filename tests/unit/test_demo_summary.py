@@ -26,7 +26,8 @@ def figures(*names: str) -> dict[str, Any]:
     return {
         **{name: RESULTS[name] for name in names},
         "tasks": {name: {"state": "success" if name in names else "skipped"} for name in RESULTS},
-        "run": {"seconds": 9.0}, "seconds": 20.0, "endpoint": "http://127.0.0.1:3/v2/models/m/infer", "curl": "curl -s",
+        "run": {"dag_id": "m", "run_id": "a+b", "seconds": 9.0}, "seconds": 20.0,
+        "endpoint": "http://127.0.0.1:3/v2/models/m/infer", "curl": "curl -s",
         "prediction": {"outputs": [0.25, 0.75]}, "home": "/home/of/demo",
     }  # fmt: skip
 
@@ -36,7 +37,13 @@ def figures(*names: str) -> dict[str, Any]:
     [
         (
             RESULTS,
-            ["1,000 rows checked, 7 quarantined", "auc 0.7500", "m version 4, alias champion", "0.2500, 0.7500"],
+            [
+                "1,000 rows checked, 7 quarantined",
+                "auc 0.7500",
+                "m version 4, alias champion",
+                "0.2500, 0.7500",
+                "dags/m/runs/a%2Bb/",
+            ],
             "columns",
         ),
         (["serve"], ["m version 4, alias champion"], "Challenger"),

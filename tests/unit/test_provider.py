@@ -68,7 +68,7 @@ def test_airflow_finds_provider_links_and_options(discovered: dict[str, object])
 def test_airflow_finds_the_plugin_once_and_without_error(discovered: dict[str, object]) -> None:
     plugins = discovered["plugins"]
     assert isinstance(plugins, list) and len(plugins) == 1
-    assert {view["destination"] for view in plugins[0]["external_views"]} == {"task_instance", "dag_run"}
+    assert {view["destination"] for view in plugins[0]["react_apps"]} == {"nav", "task_instance", "dag_run"}
     assert discovered["plugin_errors"] == {}
 
 

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -20,8 +21,9 @@ from tradewind.cli.airflow_api import AirflowApi
 from tradewind.cli.drill import drill, progress, show
 from tradewind.cli.services import Services, running
 from tradewind.cli.traffic import Traffic
-from tradewind.cli.watch import figures_of, gate_metric, key_figure, watch
+from tradewind.cli.watch import figures_of, watch
 from tradewind.errors import RolloutAborted, SpecError, StepFailed
+from tradewind.figures import gate_metric, key_figure
 from tradewind.runtimes.environments import Environments
 from tradewind.testing.faults import KINDS
 
@@ -178,8 +180,14 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     for name, text in ((name, text) for name, text in lines.items() if text):
         table.add_row(f"[bold]{name}[/]", text)
     console.print(table, highlight=False)
-    # Not through rich's wrapping: the line is there to be copied.
+    # Not through rich's wrapping: the lines are there to be copied.
+    console.print(f"\nEach step's report: {_run_page(addresses.airflow, figures['run'])}", highlight=False, soft_wrap=True)
     console.print(f"\n{figures['curl']}\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_page(airflow: str, run: dict[str, Any]) -> str:
+    """Where Airflow shows the run's chain, with each step's report behind it."""
+    return f"{airflow}/dags/{quote(run['dag_id'], safe='')}/runs/{quote(run['run_id'], safe='')}/plugin/tradewind-chain"
 
 
 def _prediction(outputs: list[Any], classes: list[Any]) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from tradewind.cli.airflow_api import ENDED, AirflowApi, TaskState
 from tradewind.cli.services import Services
 from tradewind.errors import StepFailed
-from tradewind.rules import parse_rules
+from tradewind.figures import key_figure
 
 _POLL = 0.3  # seconds between two looks at the run
 _COLOURS = {
@@ -109,27 +109,3 @@ def _table(dag: str, tasks: list[TaskState], results: dict[str, dict[str, Any]],
         figure = key_figure(result["metrics"]) if "metrics" in result else live.get(task.task_id, "")
         table.add_row(task.task_id, f"[{colour}]{state}[/]", seconds, figure)
     return table
-
-
-def key_figure(metrics: dict[str, Any]) -> str:
-    """What one line can say of a task's result, whichever task it is."""
-    if "rows_quarantined" in metrics:
-        return f"{metrics['rows_checked']:,} rows checked, {metrics['rows_quarantined']:,} quarantined"
-    if "columns" in metrics:
-        return f"{metrics['rows']:,} rows, {metrics['columns']} columns"
-    if "challenger" in metrics:
-        name = gate_metric(metrics)
-        champion = f", champion {metrics['champion'][name]:.4f}" if metrics.get("champion") else ""
-        return f"{metrics['verdict']}: {name} {metrics['challenger'][name]:.4f}{champion}"
-    if "mlflow_run_id" in metrics:
-        return f"{metrics['rows_train']:,} rows on {metrics['device']}"
-    if "endpoint_url" in metrics:
-        return f"version {metrics['version']} serves" + ("" if metrics["changed"] else ", as before")
-    if "version" in metrics:
-        return f"version {metrics['version']}, {metrics['alias']}"
-    return ""
-
-
-def gate_metric(gate: dict[str, Any]) -> str:
-    """The metric that a gate's first rule is about."""
-    return parse_rules([gate["rules"][0]["rule"]])[0].metric

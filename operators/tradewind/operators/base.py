@@ -312,7 +312,14 @@ def as_of(context: Context) -> str | None:
     if run.run_type in ("scheduled", "backfill") and run.data_interval_end is not None:
         moment: datetime = run.data_interval_end
         return moment.astimezone(UTC).isoformat()
-    asked = context["params"].get("as_of")
+    return asked_as_of(context["params"])
+
+
+def asked_as_of(params: Mapping[str, Any]) -> str | None:
+    """What a run that a person starts is to see; see `as_of`."""
+    from datetime import UTC, datetime
+
+    asked = params.get("as_of")
     if not asked:
         return None
     try:

@@ -41,7 +41,7 @@ class RegisterModelOperator(TradewindOperator):
         self.gate = gate
 
     def work(self, context: Context) -> dict[str, Any]:
-        from tradewind.registry import CHALLENGER, CHAMPION, DATA_END_TAG, GATE_TAG, Registry, model_tags
+        from tradewind.registry import CHALLENGER, CHAMPION, Registry, lineage_tags, model_tags
         from tradewind.settings import Settings
         from tradewind.store import Store
 
@@ -59,14 +59,11 @@ class RegisterModelOperator(TradewindOperator):
                 f"the model {judged}: give the evaluate task and this one the same `model`"
             )
         ref, run_id = model.outputs["model"], str(model.metrics["mlflow_run_id"])
-        tags = {
-            **model_tags(ref),
-            "tradewind.dag_id": context["ti"].dag_id,
-            "tradewind.run_id": context["ti"].run_id,
-            "tradewind.model": self.model["manifest"],
-            GATE_TAG: self.gate["manifest"],
-            DATA_END_TAG: str(model.metrics.get("data_end") or ""),
-        }
+        lineage = lineage_tags(
+            dag_id=context["ti"].dag_id, run_id=context["ti"].run_id, trained=self.model["manifest"], gate=self.gate["manifest"],
+            data_end=str(model.metrics.get("data_end") or ""),
+        )  # fmt: skip
+        tags = {**model_tags(ref), **lineage}
         with Registry.of(settings) as registry:
             version, registered = registry.register(self.name, model_id=str(model.metrics["model_id"]), run_id=run_id, tags=tags)
             champion = registry.by_alias(self.name, CHAMPION)

@@ -32,7 +32,7 @@ def run_steps(folder: Path, scratch: Path, *, params: Mapping[str, Any] | None =
     Args:
         folder: the pipeline's.
         scratch: a folder for all that the steps leave. Their environments are those of ``[tradewind] home``.
-        params: the run's, where they are not the Dag's defaults.
+        params: the run's, where they are not the Dag's defaults; ``as_of`` among them is heeded.
 
     Returns:
         Each step's manifest by its task. A verdict ends nothing here: it is in ``metrics["verdict"]``.
@@ -54,7 +54,7 @@ def run_steps(folder: Path, scratch: Path, *, params: Mapping[str, Any] | None =
     outputs: dict[str, Any] = {}
     for task in _steps(dag):
         _render(task, context, outputs)
-        spec = _spec(task, store, settings, tracking_uri=f"sqlite:///{scratch.absolute()}/mlflow.db")
+        spec = _spec(task, store, settings, context["params"], tracking_uri=f"sqlite:///{scratch.absolute()}/mlflow.db")
         runtime.run(spec, spec_uri=store.put_spec(spec), say=print)
         done[task.task_id] = result(store, spec)
         outputs[task.task_id] = {"manifest": f"{spec.outputs_uri}/{MANIFEST}"}
@@ -100,9 +100,9 @@ def _render(task: StepOperator, context: dict[str, Any], outputs: Mapping[str, A
         setattr(task, name, task.render_template(filled(getattr(task, name)), context, environment))  # type: ignore[arg-type]
 
 
-def _spec(task: StepOperator, store: Store, settings: Settings, *, tracking_uri: str) -> StepSpec:
+def _spec(task: StepOperator, store: Store, settings: Settings, run: Mapping[str, Any], *, tracking_uri: str) -> StepSpec:
     from tradewind.contract import StepSpec
-    from tradewind.operators.base import StepOperator
+    from tradewind.operators.base import StepOperator, asked_as_of
     from tradewind.packaging import bundle
 
     params = {**task.step_params(), "experiment": task.dag_id}
@@ -121,5 +121,6 @@ def _spec(task: StepOperator, store: Store, settings: Settings, *, tracking_uri:
         outputs_uri=store.new_try(task.dag_id, "test", task.task_id, -1, 1),
         store_uri=store.root,
         tracking_uri=tracking_uri,
+        as_of=asked_as_of(run) if task.time_column else None,
         resources=settings.profile(task.profile).to_dict(),
     )

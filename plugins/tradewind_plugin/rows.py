@@ -1,0 +1,82 @@
+"""Rows of a table in the store, a page at a time, and all of them as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from tradewind.contract import ArtifactRef
+from tradewind.filesystems import explained, open_uri
+from tradewind.store import Store
+from tradewind_plugin.reports import Unavailable, inside
+
+MOST = 500  # rows of one page
+_CELL = 2000  # characters of a cell on a page; the download has all
+_BATCH = 10_000
+
+
+class Rows:
+    """The rows of a Parquet folder.
+
+    Args:
+        store: the only place that is read.
+        ref: the table.
+    """
+
+    def __init__(self, store: Store, ref: ArtifactRef) -> None:
+        if not inside(ref.uri, store.root):
+            raise Unavailable(404, "The table does not lie in the artifact store; it is not shown.")
+        self._parts = sorted(file.uri for file in store.files(ref.uri) if file.uri.endswith(".parquet"))
+        if not self._parts:
+            raise Unavailable(404, "The table is gone from the artifact store: run the task again to have it back.")
+
+    def page(self, offset: int, limit: int) -> dict[str, Any]:
+        """``{"columns": [...], "rows": [[text or null, ...], ...], "total": n}``; only the row groups of the page are read."""
+        columns: list[str] = []
+        rows: list[list[str | None]] = []
+        total = 0
+        for file in self._files():
+            columns = columns or list(file.schema_arrow.names)
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                first, last = max(offset - total, 0), min(offset + limit - total, count)
+                if first < last:
+                    table = file.read_row_group(group).slice(first, last - first)
+                    rows += [[_shown(value) for value in row.values()] for row in _dicts(table)]
+                total += count
+        return {"columns": columns, "rows": rows, "total": total}
+
+    def as_csv(self) -> Iterator[str]:
+        """All rows, a batch at a time, with a header."""
+        text = io.StringIO()
+        write = csv.writer(text)
+        header = False
+        for file in self._files():
+            if not header:
+                write.writerow(file.schema_arrow.names)
+                header = True
+            for batch in file.iter_batches(_BATCH):
+                write.writerows(row.values() for row in _dicts(batch))
+                yield text.getvalue()
+                text.seek(0)
+                text.truncate()
+        yield text.getvalue()
+
+    def _files(self) -> Iterator[Any]:
+        from pyarrow.parquet import ParquetFile
+
+        for uri in self._parts:
+            fs, path = open_uri(uri)
+            with explained(uri), fs.open(path, "rb") as opened:
+                yield ParquetFile(opened)
+
+
+def _dicts(table: Any) -> list[dict[str, Any]]:
+    """Rows by column; names are made unique first, as a dict would lose one of two."""
+    return list(table.rename_columns([str(i) for i in range(table.num_columns)]).to_pylist())
+
+
+def _shown(value: Any) -> str | None:
+    return None if value is None else str(value)[:_CELL]
