@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cluster import pods
 from benchmarks.gpu import gpu
 from benchmarks.handover import handover
 from benchmarks.measure import BUILD, ROOT, Figure
@@ -22,7 +23,7 @@ from benchmarks.sweep import sweep
 from benchmarks.tasks import fan_out, rerun
 
 ALONE = {"parse": parse, "handover": handover}
-SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu}
+SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu, "pods": pods}
 IN_AIRFLOW = {"pipeline": pipeline, "rerun": rerun, "fanout": fan_out}
 
 
@@ -30,7 +31,10 @@ def main() -> int:
     """Exit code 1 where a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", choices=[[], *ALONE, *SERVED, *IN_AIRFLOW], help="which; by default all but rollout, sweep and gpu"
+        "names",
+        nargs="*",
+        choices=[[], *ALONE, *SERVED, *IN_AIRFLOW],
+        help="which; by default all but rollout, sweep, gpu and pods",
     )
     parser.add_argument("--repeat", type=int, default=3, help="how often each pair is run (cheap ones more often)")
     parser.add_argument("--envs", type=Path, default=ROOT / ".tradewind" / "envs", help="folder of the step environments")
