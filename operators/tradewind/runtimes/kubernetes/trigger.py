@@ -37,7 +37,7 @@ class StepPodTrigger(KubernetesPodTrigger):
         )
         while True:
             pod = await self._get_pod()
-            if not pod.spec.node_name:
+            if not pod.spec.node_name and waiting.will_say():
                 others = await self._others()
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)

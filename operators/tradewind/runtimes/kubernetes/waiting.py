@@ -59,18 +59,22 @@ class Waiting:
             if self._waited:
                 self._say(f"Waited {_minutes(now - self._since)}")
             return True
-        what = self.reason(pod)
         if scheduled(pod):
             self._scheduled_at = self._scheduled_at or now
             since, limit = self._scheduled_at, self._startup_timeout_s
         else:
             since, limit = self._since, self._schedule_timeout_s
         if now - since > limit:
-            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {what}")
-        if now - self._said_at >= _EVERY_S:
+            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {self.reason(pod)}")
+        if self.will_say(now):
             self._said_at, self._waited = now, True
-            self._say(f"Waiting {_minutes(now - self._since)}: {what}")
+            self._say(f"Waiting {_minutes(now - self._since)}: {self.reason(pod)}")
         return False
+
+    def will_say(self, now: float | None = None) -> bool:
+        """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait, each
+        would ask for a thousand every few seconds."""
+        return (now or time.time()) - self._said_at >= _EVERY_S
 
     def reason(self, pod: Any) -> str:
         """What it waits for and, where others of its namespace have it, who."""
