@@ -22,7 +22,7 @@ bench: setup       ## the claims of the README, measured beside their references
 	.venv/bin/python -m benchmarks $(ARGS)
 
 bench-cluster: setup  ## what a step costs as a pod; writes build/bench-cluster.json; KUBECONFIG as for test-cluster
-	.venv/bin/python -m benchmarks pods --json build/bench-cluster.json $(ARGS)
+	.venv/bin/python -m benchmarks pods waiting --json build/bench-cluster.json $(ARGS)
 
 bench-rollout: setup  ## the canary's statistics and what the split costs; writes build/bench-rollout.json
 	.venv/bin/python -m benchmarks rollout --json build/bench-rollout.json $(ARGS)

@@ -21,9 +21,10 @@ from benchmarks.rollout import rollout
 from benchmarks.stack import stack
 from benchmarks.sweep import sweep
 from benchmarks.tasks import fan_out, rerun
+from benchmarks.waiting import waiting
 
 ALONE = {"parse": parse, "handover": handover}
-SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu, "pods": pods}
+SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu, "pods": pods, "waiting": waiting}
 IN_AIRFLOW = {"pipeline": pipeline, "rerun": rerun, "fanout": fan_out}
 
 

@@ -72,8 +72,8 @@ class Waiting:
         return False
 
     def will_say(self, now: float | None = None) -> bool:
-        """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait, each
-        would ask for a thousand every few seconds."""
+        """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait,
+        each would ask for a thousand every few seconds."""
         return (now or time.time()) - self._said_at >= _EVERY_S
 
     def reason(self, pod: Any) -> str:
