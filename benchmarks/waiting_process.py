@@ -1,7 +1,7 @@
-"""``python -m benchmarks.waiting_process KIND NAMESPACE SECONDS POD...``: as many triggers in one event loop as pods are named.
+"""``python -m benchmarks.waiting_process KIND NAMESPACE SECONDS WAITED POD...``: as many triggers in one event loop as pods.
 
-What a triggerer is but for its database. After a start-up of as many seconds it prints what the next ones cost: CPU seconds
-a second, and the most memory that it had, as JSON.
+What a triggerer is but for its database. The pods have waited for so many seconds. After a start-up of ``SECONDS`` it prints
+what as many more cost: CPU seconds a second, and the most memory that it had, as JSON.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import json
 import resource
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
-def trigger(kind: str, namespace: str, name: str) -> Any:
+def trigger(kind: str, namespace: str, name: str, waited: float) -> Any:
     from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 
     from tradewind.runtimes.kubernetes.trigger import StepPodTrigger
 
     of_kind = {"ours": StepPodTrigger, "bare": KubernetesPodTrigger}[kind]
     return of_kind(
-        pod_name=name, pod_namespace=namespace, trigger_start_time=datetime.now(UTC), base_container_name="step",
-        schedule_timeout=3600, startup_timeout=3600,
+        pod_name=name, pod_namespace=namespace, base_container_name="step", schedule_timeout=36000, startup_timeout=36000,
+        trigger_start_time=datetime.now(UTC) - timedelta(seconds=waited),
     )  # fmt: skip
 
 
-async def run(kind: str, namespace: str, seconds: float, names: list[str]) -> dict[str, float]:
+async def run(kind: str, namespace: str, seconds: float, waited: float, names: list[str]) -> dict[str, float]:
     async def follow(name: str) -> None:
-        async for event in trigger(kind, namespace, name).run():
+        async for event in trigger(kind, namespace, name, waited).run():
             raise AssertionError(f"{name} was to wait: {event}")
 
     tasks = [asyncio.create_task(follow(name)) for name in names]
@@ -45,7 +45,5 @@ async def run(kind: str, namespace: str, seconds: float, names: list[str]) -> di
 
 
 if __name__ == "__main__":
-    of, where, span, *pods = sys.argv[1:]
-    found = asyncio.run(run(of, where, float(span), pods))
-    print("FOUND", json.dumps(found), flush=True)
-    sys.stdout.flush()
+    of, where, span, before, *pods = sys.argv[1:]
+    print("FOUND", json.dumps(asyncio.run(run(of, where, float(span), float(before), pods))), flush=True)

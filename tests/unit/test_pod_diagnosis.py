@@ -144,6 +144,17 @@ def test_the_others_are_asked_for_only_where_something_is_said(monkeypatch: pyte
     assert len(asked) == 2, "of a thousand pods that wait, each would ask for a thousand, every few seconds"
 
 
+def test_the_longer_it_waits_the_less_often_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    wait = waiter([], [])
+    pauses = []
+    for waited in (0, 20, 100, 600, 6000):
+        clock.now += waited - (pauses[-1][0] if pauses else 0)
+        pauses.append((waited, wait.pause(5)))
+    assert pauses == [(0, 1), (20, 1), (100, 5), (600, 30), (6000, 30)]
+    assert (wait.pause(60), waiter([], []).pause(0.2)) == (60, 0.2), "as the author says, where that is more or less"
+
+
 def test_it_gives_up_and_says_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     wait = waiter([], [], schedule_timeout_s=60)

@@ -41,7 +41,7 @@ class StepPodTrigger(KubernetesPodTrigger):
                 others = await self._others()
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)
-            await asyncio.sleep(self.startup_check_interval)
+            await asyncio.sleep(waiting.pause(self.startup_check_interval))
 
     async def _wait_for_container_completion(self) -> TriggerEvent:
         deadline = self.trigger_kwargs.get("_execution_deadline")

@@ -13,6 +13,7 @@ from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running
 _EVERY_S = 60.0
 _PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
+_FIRST_PAUSE_S, _LAST_PAUSE_S, _PAUSES = 1.0, 30.0, 20  # between two looks: a twentieth of the time waited, within these
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
 
 
@@ -75,6 +76,17 @@ class Waiting:
         """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait,
         each would ask for a thousand every few seconds."""
         return (now or time.time()) - self._said_at >= _EVERY_S
+
+    def pause(self, interval: float) -> float:
+        """Seconds until the next look. Most pods start at once, and a thousand that wait for an hour must not keep a processor
+        busy: who has waited longer is looked at less often.
+
+        Args:
+            interval: between the first looks where it is shorter than a second, between the last ones where it is longer than
+                half a minute.
+        """
+        waited = time.time() - self._since
+        return max(min(_FIRST_PAUSE_S, interval), min(waited / _PAUSES, max(_LAST_PAUSE_S, interval)))
 
     def reason(self, pod: Any) -> str:
         """What it waits for and, where others of its namespace have it, who."""
