@@ -13,7 +13,7 @@ from live import until
 from on_kubernetes import Cluster
 from platform_under_test import Ended, Platform
 
-LINES = 250  # twenty-five seconds of them
+LINES = 150  # fifteen seconds of them
 
 
 @pytest.fixture
@@ -49,14 +49,15 @@ def nothing_left(cluster: Cluster, run_id: str, fault: Fault, *, within_s: float
         fault.pods(cluster.pods(run_id))
 
 
-@pytest.mark.parametrize("dag_id", ["job", "job_in_worker"])
-def test_each_line_once_while_it_runs(platform: Platform, cluster: Cluster, start: Callable[..., str], dag_id: str) -> None:
-    run_id = start(dag_id, "lines", amount=LINES)
-    platform.said(dag_id, run_id, "train", "line 0010", within_s=90)
-    assert cluster.pods(run_id)[0].status.phase == "Running", "the lines come while it runs"
-    assert ended(platform, dag_id, run_id).state == "success"
-    assert lines_said(log(platform, dag_id, run_id)) == dict.fromkeys(lines_of(LINES), 1)
-    cluster.no_pods(run_id)
+def test_each_line_once_while_it_runs(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
+    runs = [(dag_id, start(dag_id, "lines", amount=LINES)) for dag_id in ("job", "job_in_worker")]
+    for dag_id, run_id in runs:
+        platform.said(dag_id, run_id, "train", "line 0010", within_s=90)
+        assert cluster.pods(run_id)[0].status.phase == "Running", "the lines come while it runs"
+    for dag_id, run_id in runs:
+        assert ended(platform, dag_id, run_id).state == "success"
+        assert lines_said(log(platform, dag_id, run_id)) == dict.fromkeys(lines_of(LINES), 1), dag_id
+        cluster.no_pods(run_id)
 
 
 def test_out_of_memory_once_more_with_more_and_remembered(
@@ -76,8 +77,20 @@ def test_out_of_memory_once_more_with_more_and_remembered(
     assert not any("not enough" in line for line in said)
 
 
-def test_out_of_memory_with_the_most_it_may_have(platform: Platform, start: Callable[..., str]) -> None:
-    run_id = start("job_retried", "memory", amount=4000, profile="tight")
+@pytest.fixture(scope="module")
+def doomed(platform: Platform) -> dict[str, str]:
+    """Runs that come to a bad end whatever else happens, begun at once; by name."""
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "no_image": ("no_image", {}),
+        "bad_pod": ("bad_pod", {}),
+        "raises": ("job_retried", {"what": "raises"}),
+        "memory": ("job_retried", {"what": "memory", "amount": 4000, "profile": "tight"}),
+    }
+    return {name: platform.api.trigger(dag_id, {**conf, "nonce": name}) for name, (dag_id, conf) in asked.items()}
+
+
+def test_out_of_memory_with_the_most_it_may_have(platform: Platform, doomed: dict[str, str]) -> None:
+    run_id = doomed["memory"]
     with FAULTS.injected("out of memory, at the cap"):
         done = ended(platform, "job_retried", run_id)
         assert done.state == "failed" and done.tries["train"] == 1, "another try would meet the same"
@@ -85,20 +98,19 @@ def test_out_of_memory_with_the_most_it_may_have(platform: Platform, start: Call
         assert any("ran out of memory with 1400 MiB, the most that its profile allows" in line for line in said)
 
 
-@pytest.mark.parametrize("how", ["evict", "force_delete"])
-def test_a_lost_pod_is_replaced_without_using_up_a_retry(
-    platform: Platform, cluster: Cluster, start: Callable[..., str], how: str
-) -> None:
-    run_id = start("job", "waits", amount=12)
-    first = cluster.pod(run_id)
-    with FAULTS.injected({"evict": "pod evicted", "force_delete": "pod deleted by force"}[how]) as fault:
-        getattr(cluster, how)(first)
-        second = cluster.pod(run_id, but=first.metadata.name)
-        assert second.metadata.name != first.metadata.name
-        done = ended(platform, "job", run_id)
-        fault.run(done.state)
-        assert done.state == "success" and done.tries["train"] == 1
-        assert any("The pod is lost: " in line for line in log(platform, "job", run_id))
+def test_a_lost_pod_is_replaced_without_using_up_a_retry(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
+    ways = {"pod evicted": cluster.evict, "pod deleted by force": cluster.force_delete}
+    runs = {name: start("job", "waits", amount=12) for name in ways}
+    for name, lose in ways.items():
+        first = cluster.pod(runs[name])
+        with FAULTS.injected(name) as fault:
+            lose(first)
+            second = cluster.pod(runs[name], but=first.metadata.name)
+            assert second.metadata.name != first.metadata.name
+            done = ended(platform, "job", runs[name])
+            fault.run(done.state)
+            assert done.state == "success" and done.tries["train"] == 1
+            assert any("The pod is lost: " in line for line in log(platform, "job", runs[name]))
 
 
 def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
@@ -145,19 +157,19 @@ def test_it_waits_for_the_quota(platform: Platform, cluster: Cluster, start: Cal
     ],
 )
 def test_what_no_retry_mends_fails_at_once(
-    platform: Platform, cluster: Cluster, start: Callable[..., str], dag_id: str, says: str
+    platform: Platform, cluster: Cluster, doomed: dict[str, str], dag_id: str, says: str
 ) -> None:
+    run_id = doomed[dag_id]
     with FAULTS.injected({"no_image": "image not there", "bad_pod": "pod that the API server refuses"}[dag_id]) as fault:
-        run_id = start(dag_id, "learn")
         done = ended(platform, dag_id, run_id)
         assert done.state == "failed" and done.tries["train"] == 1
         assert any(says in line for line in log(platform, dag_id, run_id)), log(platform, dag_id, run_id)[-20:]
         nothing_left(cluster, run_id, fault)
 
 
-def test_the_users_exception_arrives(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
+def test_the_users_exception_arrives(platform: Platform, cluster: Cluster, doomed: dict[str, str]) -> None:
+    run_id = doomed["raises"]
     with FAULTS.injected("the user's code raises") as fault:
-        run_id = start("job_retried", "raises")
         done = ended(platform, "job_retried", run_id)
         assert done.state == "failed" and done.tries["train"] == 1
         said = log(platform, "job_retried", run_id)
