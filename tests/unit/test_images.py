@@ -157,3 +157,14 @@ def test_a_step_without_a_spec_says_what_is_missing() -> None:
     assert done.returncode == 2
     assert "TRADEWIND_SPEC is not set: expected the URI of a step's spec.json" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_step_tells_nobody_of_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client would, unless it is told before it is imported."""
+    from tradewind_steps.__main__ import main
+
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "TRADEWIND_SPEC"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert main() == 2
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
