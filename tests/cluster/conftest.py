@@ -6,6 +6,7 @@ KUBECONFIG names the cluster, TRADEWIND_TEST_HOST an address of this machine tha
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from tradewind.serving.local.process import free_port
 from tradewind.store import Store
 
 NAMESPACE = "tradewind-test"
+PATIENCE = 400  # seconds for each service: what a busy machine takes is no matter of these tests
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -91,7 +93,7 @@ def platform(
             *embedded.services(home, dags, at, options=options),
         ]:
             if service.name != "mlflow":
-                up.start(service)
+                up.start(dataclasses.replace(service, patience=PATIENCE))
         up.wait(lambda service: None)
         platform = Platform(home=home, dags=dags, at=at)
         platform.store = Store(options["store_uri"])

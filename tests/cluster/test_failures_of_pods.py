@@ -100,11 +100,13 @@ def test_out_of_memory_with_the_most_it_may_have(platform: Platform, doomed: dic
 
 def test_a_lost_pod_is_replaced_without_using_up_a_retry(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
     ways = {"pod evicted": cluster.evict, "pod deleted by force": cluster.force_delete}
-    runs = {name: start("job", "waits", amount=12) for name in ways}
+    runs = {name: start("job", "waits", amount=20) for name in ways}
+    firsts = {}
     for name, lose in ways.items():
-        first = cluster.pod(runs[name])
+        firsts[name] = cluster.pod(runs[name])
+        lose(firsts[name])
+    for name, first in firsts.items():
         with FAULTS.injected(name) as fault:
-            lose(first)
             second = cluster.pod(runs[name], but=first.metadata.name)
             assert second.metadata.name != first.metadata.name
             done = ended(platform, "job", runs[name])
