@@ -1,4 +1,4 @@
-.PHONY: demo test test-cluster test-ui test-torch screenshots lint bench bench-rollout bench-sweep images lock setup
+.PHONY: demo test test-cluster test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -27,13 +27,16 @@ lint: setup
 bench: setup       ## the claims of the README, measured beside their references; writes build/bench.json
 	.venv/bin/python -m benchmarks $(ARGS)
 
+bench-cluster: setup  ## what a step costs as a pod; writes build/bench-cluster.json; KUBECONFIG as for test-cluster
+	.venv/bin/python -m benchmarks pods waiting --json build/bench-cluster.json $(ARGS)
+
 bench-rollout: setup  ## the canary's statistics and what the split costs; writes build/bench-rollout.json
 	.venv/bin/python -m benchmarks rollout --json build/bench-rollout.json $(ARGS)
 
 bench-sweep: setup  ## what a sweep's trials cost; writes build/bench-sweep.json
 	.venv/bin/python -m benchmarks sweep --json build/bench-sweep.json $(ARGS)
 
-images: setup      ## container images of the steps and of Airflow; ARGS="--image PATTERN data train" for some, by another name
+images: setup      ## container images of the steps and of Airflow; ARGS="--image PATTERN data train" for some, by another name; torch only where named
 	scripts/images $(ARGS)
 
 lock: setup        ## compile every lock again

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cluster import pods
 from benchmarks.gpu import gpu
 from benchmarks.handover import handover
 from benchmarks.measure import BUILD, ROOT, Figure
@@ -21,9 +22,10 @@ from benchmarks.rollout import rollout
 from benchmarks.stack import stack
 from benchmarks.sweep import sweep
 from benchmarks.tasks import fan_out, rerun
+from benchmarks.waiting import waiting
 
 ALONE = {"parse": parse, "handover": handover}
-SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu, "pages": pages}
+SERVED = {"rollout": rollout, "sweep": sweep, "gpu": gpu, "pages": pages, "pods": pods, "waiting": waiting}
 IN_AIRFLOW = {"pipeline": pipeline, "rerun": rerun, "fanout": fan_out}
 
 
@@ -34,7 +36,7 @@ def main() -> int:
         "names",
         nargs="*",
         choices=[[], *ALONE, *SERVED, *IN_AIRFLOW],
-        help="which; by default all but rollout, sweep, gpu and pages",
+        help="which; by default parse, handover, pipeline, rerun and fanout",
     )
     parser.add_argument("--repeat", type=int, default=3, help="how often each pair is run (cheap ones more often)")
     parser.add_argument("--envs", type=Path, default=ROOT / ".tradewind" / "envs", help="folder of the step environments")

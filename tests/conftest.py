@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from object_store import S3, s3_server
+from object_store import S3, customer, s3_server
 
 from tradewind.cli.embedded import IMAGES
 from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest, StepSpec
@@ -22,7 +22,10 @@ HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped."""
+    """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped.
+
+    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it.
+    """
     for item in items:
         here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
         asked = set(getattr(item, "fixturenames", ()))
@@ -31,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
         if here == "ui":
             item.add_marker(pytest.mark.ui)
+    items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +54,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server, which this process and those it starts find by their environment."""
-    with s3_server(tmp_path_factory.mktemp("s3") / "buckets") as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
+    with s3_server(tmp_path_factory.mktemp("s3") / "buckets") as server, customer(server.environment):
         yield server
 
 

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import httpx
+import pytest
 from live import until
 
 from tradewind.serving.local.process import free_port
@@ -67,6 +69,18 @@ def s3_server(folder: Path, *, host: str = "127.0.0.1") -> Iterator[S3]:
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def customer(environment: Mapping[str, str]) -> Iterator[None]:
+    """This process and those that it starts go to the server of this environment, for the time of the block."""
+    kept = fsspec.get_filesystem_class("s3")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        kept.clear_instance_cache()  # the ways to another server
+        yield
+    kept.clear_instance_cache()
 
 
 def _answers(endpoint: str) -> bool:

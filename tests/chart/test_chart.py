@@ -174,7 +174,7 @@ def test_airflow_may_run_pods_in_the_steps_namespace_and_nothing_else(render: Re
         "events": {"list", "watch"},
     }
     assert rights(rendered, "tradewind-reaper") == {"pods": {"list", "delete"}}
-    assert set(rights(rendered, "tradewind-step")) == {"pods", "configmaps"}
+    assert set(rights(rendered, "tradewind-step")) == {"pods", "pods/log"}
     assert rendered.of("ClusterRole") == rendered.of("ClusterRoleBinding") == []
     assert {role["metadata"]["namespace"] for role in rendered.of("Role") + rendered.of("RoleBinding")} == {"tradewind-steps"}
     subjects = rendered.one("RoleBinding", "tradewind-airflow")["subjects"]

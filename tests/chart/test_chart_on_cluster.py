@@ -136,8 +136,9 @@ def test_airflow_may_do_what_it_must_in_the_steps_namespace_only(release: Releas
         assert not may(worker, verb, "secrets", release.steps)
     assert may(worker, "get", "pods/log", release.steps)
     assert not may(worker, "create", "pods/exec", release.steps)
-    assert may(step, "create", "configmaps", release.steps)
-    assert not may(step, "create", "configmaps", release.namespace)
+    assert may(step, "create", "pods", release.steps)
+    assert not may(step, "create", "pods", release.namespace)
+    assert not may(step, "create", "configmaps", release.steps)
     assert not may(step, "get", "secrets", release.steps)
 
 

@@ -6,6 +6,7 @@ KUBECONFIG names the cluster, TRADEWIND_TEST_HOST an address of this machine tha
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from pathlib import Path
 import httpx
 import jobs
 import pytest
+from faults import FAULTS
 from kubernetes import client, config
 from live import copy_template, linked_home, sample_flights
+from object_store import customer
 from on_kubernetes import Cluster
 from platform_under_test import Platform
 
@@ -27,6 +30,15 @@ from tradewind.serving.local.process import free_port
 from tradewind.store import Store
 
 NAMESPACE = "tradewind-test"
+PATIENCE = 400  # seconds for each service: what a busy machine takes is no matter of these tests
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The faults that were injected, and what was lost by them."""
+    if FAULTS.kinds:
+        terminalreporter.section("faults")
+        for line in FAULTS.table():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +71,7 @@ def platform(
         (dags / name).mkdir(parents=True)
         (dags / name / "dag.py").write_text(text)
         (dags / name / "train.py").write_text(jobs.TRAIN)
+        (dags / name / "features.py").write_text(jobs.FEATURES)
     sample_flights(home)
     at = embedded.Addresses(
         airflow=f"http://127.0.0.1:{free_port()}",
@@ -67,10 +80,10 @@ def platform(
     )
     s3 = cluster.s3_variables(f"http://{host}:{free_port()}")
     cluster.put_secret(s3)
-    os.environ.update(s3, NO_PROXY=f"127.0.0.1,localhost,{host}", no_proxy=f"127.0.0.1,localhost,{host}")
+    past_proxies = dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1,localhost,{host}")
     options = cluster.airflow_settings(jobs.PROFILES)
     started = datetime.now(UTC)
-    with running(home) as up:
+    with customer(s3 | past_proxies), running(home) as up:
         at.write(home)
         up.start(s3_server(home / "s3", s3))
         up.wait(lambda service: None)
@@ -80,7 +93,7 @@ def platform(
             *embedded.services(home, dags, at, options=options),
         ]:
             if service.name != "mlflow":
-                up.start(service)
+                up.start(dataclasses.replace(service, patience=PATIENCE))
         up.wait(lambda service: None)
         platform = Platform(home=home, dags=dags, at=at)
         platform.store = Store(options["store_uri"])

@@ -10,6 +10,8 @@ PROFILES: dict[str, Any] = {
     "tight": {"cpu": 0.8, "memory_mb": 600, "memory_cap_mb": 1400},
     "gpu-1": {"cpu": 0.8, "memory_mb": 1000, "gpus": 1},
     "gpu-4": {"cpu": 0.8, "memory_mb": 1000, "gpus": 4},
+    # In all what a node of two cores has, less a little.
+    "spread": {"cpu": 0.5, "memory_mb": 1600, "executors": 2, "executor_cpu": 0.6, "executor_memory_mb": 1000},
 }
 
 _DAG = """
@@ -46,7 +48,24 @@ _TASKS = {
     "no_image": 'retries=1, pod={"image": "localhost/tradewind/none:1"}',
     "bad_pod": 'retries=1, pod={"labels": {"no good": "x"}}',
 }
-DAGS = {name: _DAG.format(arguments=arguments) for name, arguments in _TASKS.items()}
+_SPREAD = """
+from datetime import datetime
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from tradewind.operators import SparkFeaturesOperator
+
+PARAMS = {"what": Param("learn", type="string"), "nonce": Param("", type="string")}
+
+with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params=PARAMS):
+    SparkFeaturesOperator(
+        task_id="features", build="features:build", sources={"rows": "rows.parquet"}, label_column="y", profile="spread",
+        build_params={"what": "{{ params.what }}", "nonce": "{{ params.nonce }}"}, retries=0,
+        pod={"service_account_name": "tradewind-spark"},
+    )
+"""
+DAGS = {"spread": _SPREAD, **{name: _DAG.format(arguments=arguments) for name, arguments in _TASKS.items()}}
 
 TRAIN = """
 import time
@@ -69,4 +88,19 @@ def train(dataset, params):
     elif what == "raises":
         raise KeyError("no column of that name")
     return LogisticRegression().fit(dataset.train.X, dataset.train.y)
+"""
+
+FEATURES = """
+import socket
+import time
+
+
+def build(spark, sources, params):
+    if params["what"] == "waits":
+        spark.sparkContext.parallelize(range(4), 4).map(lambda _: time.sleep(600)).collect()
+    hosts, until = set(), time.monotonic() + 120  # Spark begins with the executors that there are
+    while len(hosts) < 2 and time.monotonic() < until:
+        hosts |= set(spark.sparkContext.parallelize(range(8), 8).map(lambda _: socket.gethostname()).collect())
+    print("ran on", *sorted(hosts), flush=True)
+    return sources["rows"].selectExpr("x", "x * 2 AS twice", "y")
 """

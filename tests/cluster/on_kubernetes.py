@@ -26,7 +26,8 @@ fsspec.filesystem("s3").put(source.rstrip("/") + "/", f"{bucket}/data", recursiv
 
 
 class Cluster:
-    """A namespace with Pod Security `restricted`, a service account without rights for steps, and a Secret."""
+    """A namespace with Pod Security `restricted`, a service account without rights for steps, one for Spark's driver, and a
+    Secret."""
 
     def __init__(self, api: client.ApiClient, *, namespace: str) -> None:
         self.namespace = namespace
@@ -38,7 +39,9 @@ class Cluster:
         self.delete()
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.core.create_namespace({"metadata": {"name": self.namespace, "labels": labels}})
-        self.core.create_namespaced_service_account(self.namespace, {"metadata": {"name": "tradewind-step"}})
+        for account in ("tradewind-step", "tradewind-spark"):
+            self.core.create_namespaced_service_account(self.namespace, {"metadata": {"name": account}})
+        may_start_executors(self.rbac, self.namespace, "tradewind-spark")
 
     def delete(self) -> None:
         with contextlib.suppress(ApiException):
@@ -102,6 +105,10 @@ class Cluster:
 
         return until(look, within_s=within_s, what=f"a pod of {run_id} that is {phase}")
 
+    def executors(self) -> list[Any]:
+        """Spark's, of all steps."""
+        return list(self.core.list_namespaced_pod(self.namespace, label_selector="spark-role=executor").items)
+
     def no_pods(self, run_id: str, *, within_s: float = 60) -> None:
         until(lambda: not self.pods(run_id), within_s=within_s, what=f"the end of {run_id}'s pods")
 
@@ -128,6 +135,22 @@ class Cluster:
             },
         }  # fmt: skip
         return str(self.core.create_namespaced_pod(self.namespace, body).metadata.name)
+
+
+def may_start_executors(rbac: client.RbacAuthorizationV1Api, namespace: str, account: str) -> None:
+    """Give a service account what the chart gives to steps for Spark."""
+    verbs = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": verbs},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    ]
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": account}, "rules": rules})
+    binding = {
+        "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+    rbac.create_namespaced_role_binding(namespace, binding)
 
 
 def said(pod: Any, name: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from access import Access, access
+from kubernetes import client
 from live import until
 
 from tradewind.cli.doctor.cluster import RIGHTS, SPARK_RIGHTS
@@ -110,8 +111,12 @@ def test_an_account_with_the_operators_rights(operators: Path, place: Access, tm
     assert "no node has 4000 cores and 64 MiB; the largest free is" in lines["profile huge"]["detail"]
     assert "no node has the labels tradewind.io/none=x" in lines["profile placed"]["detail"]
     assert "names a queue, and Kueue is not here" in lines["Kueue"]["detail"]
-    assert lines["Seldon"]["state"] == "skipped"
-    assert "1.17.1" in lines["Seldon"]["detail"] and "BSL 1.1" in lines["Seldon"]["detail"]
+    groups = {group.name for group in client.ApisApi(place.api).get_api_versions().groups}
+    if groups & {"machinelearning.seldon.io", "mlops.seldon.io"}:  # somebody else's, on a cluster of people's own
+        assert lines["Seldon"]["state"] == "pass"
+    else:
+        assert lines["Seldon"]["state"] == "skipped"
+        assert "1.17.1" in lines["Seldon"]["detail"] and "BSL 1.1" in lines["Seldon"]["detail"]
     assert states(lines, "image data", "image train") == {"image data": "skipped", "image train": "skipped"}
     assert "not on any node yet" in lines["image data"]["detail"]
 
@@ -174,7 +179,7 @@ def test_no_cluster(place: Access, tmp_path: Path, server: str) -> None:
     kubeconfig.write_text(text.replace(place.api.configuration.host, server))
     started = time.monotonic()
     code, lines = doctor(kubeconfig, tmp_path, place)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 120, "the system itself gives up a single connection after 127"
     assert (code, lines["Kubernetes"]["state"]) == (1, "fail")
     assert server in lines["Kubernetes"]["detail"]
     assert "kubernetes_default" in lines["Kubernetes"]["fix"]

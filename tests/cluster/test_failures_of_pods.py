@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from faults import FAULTS, Fault
 from live import until
 from on_kubernetes import Cluster
 from platform_under_test import Ended, Platform
 
-LINES = 250  # twenty-five seconds of them
+LINES = 150  # fifteen seconds of them
 
 
 @pytest.fixture
@@ -35,24 +36,40 @@ def lines_said(lines: list[str]) -> Counter[str]:
     return Counter(line[line.index("line ") :][:9] for line in lines if "line 0" in line)
 
 
-@pytest.mark.parametrize("dag_id", ["job", "job_in_worker"])
-def test_each_line_once_while_it_runs(platform: Platform, cluster: Cluster, start: Callable[..., str], dag_id: str) -> None:
-    run_id = start(dag_id, "lines", amount=LINES)
-    platform.said(dag_id, run_id, "train", "line 0010", within_s=90)
-    assert cluster.pods(run_id)[0].status.phase == "Running", "the lines come while it runs"
-    assert ended(platform, dag_id, run_id).state == "success"
-    assert lines_said(log(platform, dag_id, run_id)) == {f"line {number:04}": 1 for number in range(LINES)}
-    cluster.no_pods(run_id)
+def lines_of(count: int) -> set[str]:
+    """What the job of that many lines says."""
+    return {f"line {number:04}" for number in range(count)}
+
+
+def nothing_left(cluster: Cluster, run_id: str, fault: Fault, *, within_s: float = 60) -> None:
+    """The pods go; the fault counts those that do not."""
+    try:
+        cluster.no_pods(run_id, within_s=within_s)
+    finally:
+        fault.pods(cluster.pods(run_id))
+
+
+def test_each_line_once_while_it_runs(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
+    runs = [(dag_id, start(dag_id, "lines", amount=LINES)) for dag_id in ("job", "job_in_worker")]
+    for dag_id, run_id in runs:
+        platform.said(dag_id, run_id, "train", "line 0010", within_s=90)
+        assert cluster.pods(run_id)[0].status.phase == "Running", "the lines come while it runs"
+    for dag_id, run_id in runs:
+        assert ended(platform, dag_id, run_id).state == "success"
+        assert lines_said(log(platform, dag_id, run_id)) == dict.fromkeys(lines_of(LINES), 1), dag_id
+        cluster.no_pods(run_id)
 
 
 def test_out_of_memory_once_more_with_more_and_remembered(
     platform: Platform, cluster: Cluster, start: Callable[..., str]
 ) -> None:
     run_id = start("job", "memory", amount=500, profile="tight")
-    done = ended(platform, "job", run_id)
-    assert done.state == "success" and done.tries["train"] == 1
-    said = log(platform, "job", run_id)
-    assert any("600 MiB were not enough. Once more with 1200 MiB" in line for line in said)
+    with FAULTS.injected("out of memory, less than the cap") as fault:
+        done = ended(platform, "job", run_id)
+        fault.run(done.state)
+        assert done.state == "success" and done.tries["train"] == 1
+        said = log(platform, "job", run_id)
+        assert any("600 MiB were not enough. Once more with 1200 MiB" in line for line in said)
     again = start("job", "memory", amount=500, profile="tight")
     assert ended(platform, "job", again).state == "success"
     said = log(platform, "job", again)
@@ -60,37 +77,55 @@ def test_out_of_memory_once_more_with_more_and_remembered(
     assert not any("not enough" in line for line in said)
 
 
-def test_out_of_memory_with_the_most_it_may_have(platform: Platform, start: Callable[..., str]) -> None:
-    run_id = start("job_retried", "memory", amount=4000, profile="tight")
-    done = ended(platform, "job_retried", run_id)
-    assert done.state == "failed" and done.tries["train"] == 1, "another try would meet the same"
-    assert any(
-        "ran out of memory with 1400 MiB, the most that its profile allows" in line
-        for line in log(platform, "job_retried", run_id)
-    )
+@pytest.fixture(scope="module")
+def doomed(platform: Platform) -> dict[str, str]:
+    """Runs that come to a bad end whatever else happens, begun at once; by name."""
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "no_image": ("no_image", {}),
+        "bad_pod": ("bad_pod", {}),
+        "raises": ("job_retried", {"what": "raises"}),
+        "memory": ("job_retried", {"what": "memory", "amount": 4000, "profile": "tight"}),
+    }
+    return {name: platform.api.trigger(dag_id, {**conf, "nonce": name}) for name, (dag_id, conf) in asked.items()}
 
 
-@pytest.mark.parametrize("how", ["evict", "force_delete"])
-def test_a_lost_pod_is_replaced_without_using_up_a_retry(
-    platform: Platform, cluster: Cluster, start: Callable[..., str], how: str
-) -> None:
-    run_id = start("job", "waits", amount=12)
-    first = cluster.pod(run_id)
-    getattr(cluster, how)(first)
-    second = cluster.pod(run_id, but=first.metadata.name)
-    assert second.metadata.name != first.metadata.name
-    done = ended(platform, "job", run_id)
-    assert done.state == "success" and done.tries["train"] == 1
-    assert any("The pod is lost: " in line for line in log(platform, "job", run_id))
+def test_out_of_memory_with_the_most_it_may_have(platform: Platform, doomed: dict[str, str]) -> None:
+    run_id = doomed["memory"]
+    with FAULTS.injected("out of memory, at the cap"):
+        done = ended(platform, "job_retried", run_id)
+        assert done.state == "failed" and done.tries["train"] == 1, "another try would meet the same"
+        said = log(platform, "job_retried", run_id)
+        assert any("ran out of memory with 1400 MiB, the most that its profile allows" in line for line in said)
+
+
+def test_a_lost_pod_is_replaced_without_using_up_a_retry(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
+    ways = {"pod evicted": cluster.evict, "pod deleted by force": cluster.force_delete}
+    runs = {name: start("job", "waits", amount=20) for name in ways}
+    firsts = {}
+    for name, lose in ways.items():
+        firsts[name] = cluster.pod(runs[name])
+        lose(firsts[name])
+    for name, first in firsts.items():
+        with FAULTS.injected(name) as fault:
+            second = cluster.pod(runs[name], but=first.metadata.name)
+            assert second.metadata.name != first.metadata.name
+            done = ended(platform, "job", runs[name])
+            fault.run(done.state)
+            assert done.state == "success" and done.tries["train"] == 1
+            assert any("The pod is lost: " in line for line in log(platform, "job", runs[name]))
 
 
 def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
     holder = start("job", "waits", amount=45, profile="gpu-4")
     cluster.pod(holder)
-    run_id = start("job", "learn", profile="gpu-1")
-    platform.said("job", run_id, "train", "Insufficient nvidia.com/gpu; 4 nvidia.com/gpu in use by job train (4)", within_s=60)
-    assert ended(platform, "job", holder).state == "success"
-    assert ended(platform, "job", run_id).state == "success"
+    with FAULTS.injected("no GPU free") as fault:
+        run_id = start("job", "learn", profile="gpu-1")
+        platform.said(
+            "job", run_id, "train", "Insufficient nvidia.com/gpu; 4 nvidia.com/gpu in use by job train (4)", within_s=60
+        )
+        for run in (holder, run_id):
+            fault.run(ended(platform, "job", run).state)
+        assert not fault.runs_lost
     assert any("The profile asks for a GPU and there is none here" in line for line in log(platform, "job", run_id)), (
         "nothing pretends"
     )
@@ -98,17 +133,22 @@ def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: C
 
 def test_it_waits_for_the_quota(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+
+    def heeded() -> bool:
+        found = cluster.core.read_namespaced_resource_quota("none", cluster.namespace)
+        return (found.status.hard or {}).get("pods") == "0"
+
     cluster.core.create_namespaced_resource_quota(cluster.namespace, quota)
-    try:
-        until(
-            lambda: (cluster.core.read_namespaced_resource_quota("none", cluster.namespace).status.hard or {}).get("pods") == "0",
-            within_s=30, what="the quota",
-        )  # fmt: skip
-        run_id = start("job", "learn")
-        platform.said("job", run_id, "train", "for the namespace's quota: ", within_s=60)
-    finally:
-        cluster.core.delete_namespaced_resource_quota("none", cluster.namespace)
-    assert ended(platform, "job", run_id).state == "success"
+    with FAULTS.injected("quota used up") as fault:
+        try:
+            until(heeded, within_s=30, what="the quota")
+            run_id = start("job", "learn")
+            platform.said("job", run_id, "train", "for the namespace's quota: ", within_s=60)
+        finally:
+            cluster.core.delete_namespaced_resource_quota("none", cluster.namespace)
+        done = ended(platform, "job", run_id)
+        fault.run(done.state)
+        assert done.state == "success"
 
 
 @pytest.mark.parametrize(
@@ -119,20 +159,22 @@ def test_it_waits_for_the_quota(platform: Platform, cluster: Cluster, start: Cal
     ],
 )
 def test_what_no_retry_mends_fails_at_once(
-    platform: Platform, cluster: Cluster, start: Callable[..., str], dag_id: str, says: str
+    platform: Platform, cluster: Cluster, doomed: dict[str, str], dag_id: str, says: str
 ) -> None:
-    run_id = start(dag_id, "learn")
-    done = ended(platform, dag_id, run_id)
-    assert done.state == "failed" and done.tries["train"] == 1
-    assert any(says in line for line in log(platform, dag_id, run_id)), log(platform, dag_id, run_id)[-20:]
-    cluster.no_pods(run_id)
+    run_id = doomed[dag_id]
+    with FAULTS.injected({"no_image": "image not there", "bad_pod": "pod that the API server refuses"}[dag_id]) as fault:
+        done = ended(platform, dag_id, run_id)
+        assert done.state == "failed" and done.tries["train"] == 1
+        assert any(says in line for line in log(platform, dag_id, run_id)), log(platform, dag_id, run_id)[-20:]
+        nothing_left(cluster, run_id, fault)
 
 
-def test_the_users_exception_arrives(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
-    run_id = start("job_retried", "raises")
-    done = ended(platform, "job_retried", run_id)
-    assert done.state == "failed" and done.tries["train"] == 1
-    said = log(platform, "job_retried", run_id)
-    assert any("KeyError: 'no column of that name'" in line for line in said)
-    assert any("train.py" in line for line in said), "the stack names the user's file"
-    cluster.no_pods(run_id)
+def test_the_users_exception_arrives(platform: Platform, cluster: Cluster, doomed: dict[str, str]) -> None:
+    run_id = doomed["raises"]
+    with FAULTS.injected("the user's code raises") as fault:
+        done = ended(platform, "job_retried", run_id)
+        assert done.state == "failed" and done.tries["train"] == 1
+        said = log(platform, "job_retried", run_id)
+        assert any("KeyError: 'no column of that name'" in line for line in said)
+        assert any("train.py" in line for line in said), "the stack names the user's file"
+        nothing_left(cluster, run_id, fault)

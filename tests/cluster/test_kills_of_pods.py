@@ -14,26 +14,31 @@ from typing import Any
 import jobs
 import psutil
 import pytest
+from faults import FAULTS
 from live import gone, until
 from on_kubernetes import Cluster
 from platform_under_test import Platform
 from processes import environment, living, words
-from test_failures_of_pods import ended, lines_said, log
+from test_failures_of_pods import ended, lines_of, lines_said, log, nothing_left
 
 from tradewind.cli import embedded
 
 SECONDS = 30  # within which Airflow notices and the pod is gone
+LINES = 300  # thirty seconds of them
 
 
 @pytest.fixture
-def running(platform: Platform, cluster: Cluster) -> Callable[..., tuple[str, Any]]:
-    """A run whose pod runs; with the pod."""
+def running(platform: Platform, cluster: Cluster) -> Callable[..., list[tuple[str, Any]]]:
+    """Runs of these Dags, begun at once; each as soon as its pod runs, with the pod."""
 
-    def begin(dag_id: str, what: str = "waits", amount: int = 300) -> tuple[str, Any]:
-        run_id = platform.api.trigger(dag_id, {"what": what, "amount": amount, "nonce": f"{time.time()}"})
-        pod = cluster.pod(run_id)
-        platform.said(dag_id, run_id, "train", "line 0001" if what == "lines" else "waiting", within_s=60)
-        return run_id, pod
+    def begin(*dag_ids: str, what: str = "waits", amount: int = 300) -> list[tuple[str, Any]]:
+        conf = {"what": what, "amount": amount}
+        runs = [(dag_id, platform.api.trigger(dag_id, {**conf, "nonce": f"{time.time()}"})) for dag_id in dag_ids]
+        found = []
+        for dag_id, run_id in runs:
+            found.append((run_id, cluster.pod(run_id)))
+            platform.said(dag_id, run_id, "train", "line 0001" if what == "lines" else "waiting", within_s=60)
+        return found
 
     return begin
 
@@ -65,47 +70,54 @@ def url(dag_id: str, run_id: str) -> str:
     return f"/dags/{dag_id}/dagRuns/{run_id}"
 
 
-@pytest.mark.parametrize("dag_id", ["job", "job_in_worker"])
 @pytest.mark.parametrize("state", ["failed", "success"])
-def test_marked(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]], dag_id: str, state: str) -> None:
-    run_id, _ = running(dag_id)
-    platform.http.patch(f"{url(dag_id, run_id)}/taskInstances/train", json={"new_state": state}).raise_for_status()
-    cluster.no_pods(run_id, within_s=SECONDS)
+def test_marked(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]], state: str) -> None:
+    dag_ids = ("job", "job_in_worker")
+    for dag_id, (run_id, _) in zip(dag_ids, running(*dag_ids), strict=True):
+        with FAULTS.injected(f"marked {state}, {'deferred' if dag_id == 'job' else 'in a worker'}") as fault:
+            path = f"{url(dag_id, run_id)}/taskInstances/train"
+            platform.http.patch(path, json={"new_state": state}).raise_for_status()
+            nothing_left(cluster, run_id, fault, within_s=SECONDS)
 
 
-def test_cleared(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
-    run_id, first = running("job")
+def test_cleared(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]]) -> None:
+    [(run_id, first)] = running("job")
     asked = {"dry_run": False, "only_failed": False, "only_running": False, "dag_run_id": run_id, "task_ids": ["train"]}
-    platform.http.post("/dags/job/clearTaskInstances", json=asked).raise_for_status()
-    until(
-        lambda: first.metadata.name not in {p.metadata.name for p in cluster.pods(run_id)},
-        within_s=SECONDS,
-        what="the first pod's end",
-    )
-    cluster.pod(run_id, but=first.metadata.name)
-    platform.http.patch(f"{url('job', run_id)}/taskInstances/train", json={"new_state": "failed"}).raise_for_status()
-    cluster.no_pods(run_id, within_s=SECONDS)
+    with FAULTS.injected("cleared") as fault:
+        platform.http.post("/dags/job/clearTaskInstances", json=asked).raise_for_status()
+        until(
+            lambda: first.metadata.name not in {p.metadata.name for p in cluster.pods(run_id)},
+            within_s=SECONDS,
+            what="the first pod's end",
+        )
+        cluster.pod(run_id, but=first.metadata.name)
+        platform.http.patch(f"{url('job', run_id)}/taskInstances/train", json={"new_state": "failed"}).raise_for_status()
+        nothing_left(cluster, run_id, fault, within_s=SECONDS)
 
 
-def test_it_takes_too_long(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
-    run_id, _ = running("job_timed")
-    done = ended(platform, "job_timed", run_id, within_s=90)
-    assert done.state == "failed"
-    assert any("took longer than the task's execution_timeout" in line for line in log(platform, "job_timed", run_id))
-    cluster.no_pods(run_id, within_s=SECONDS)
+def test_it_takes_too_long(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]]) -> None:
+    [(run_id, _)] = running("job_timed")
+    with FAULTS.injected("execution timeout") as fault:
+        done = ended(platform, "job_timed", run_id, within_s=90)
+        assert done.state == "failed"
+        assert any("took longer than the task's execution_timeout" in line for line in log(platform, "job_timed", run_id))
+        nothing_left(cluster, run_id, fault, within_s=SECONDS)
 
 
-def test_the_task_process_is_killed(platform: Platform, cluster: Cluster, running: Callable[..., tuple[str, Any]]) -> None:
+def test_the_task_process_is_killed(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]]) -> None:
     dag_id = "job_in_worker_retried"
-    run_id, pod = running(dag_id, "lines", 300)
-    os.kill(task_process(platform, dag_id, run_id).pid, signal.SIGKILL)
-    done = ended(platform, dag_id, run_id, within_s=240)
-    assert done.state == "success" and done.tries["train"] == 2
-    second = log(platform, dag_id, run_id, 2)
-    assert any(f"Taking over pod {pod.metadata.name} of try 1" in line for line in second)
-    both = lines_said(log(platform, dag_id, run_id, 1)) + lines_said(second)
-    assert set(both) == {f"line {number:04}" for number in range(300)}, "none is lost"
-    cluster.no_pods(run_id)
+    [(run_id, pod)] = running(dag_id, what="lines", amount=LINES)
+    with FAULTS.injected("the task's process killed") as fault:
+        os.kill(task_process(platform, dag_id, run_id).pid, signal.SIGKILL)
+        done = ended(platform, dag_id, run_id, within_s=240)
+        fault.run(done.state)
+        assert done.state == "success" and done.tries["train"] == 2
+        second = log(platform, dag_id, run_id, 2)
+        assert any(f"Taking over pod {pod.metadata.name} of try 1" in line for line in second)
+        both = lines_said(log(platform, dag_id, run_id, 1)) + lines_said(second)
+        fault.lines(both, lines_of(LINES))
+        assert set(both) == lines_of(LINES), "none is lost"
+        nothing_left(cluster, run_id, fault)
 
 
 def task_process(platform: Platform, dag_id: str, run_id: str) -> psutil.Process:
@@ -118,25 +130,27 @@ def task_process(platform: Platform, dag_id: str, run_id: str) -> psutil.Process
 def test_the_triggerer_is_ended(
     platform: Platform,
     cluster: Cluster,
-    running: Callable[..., tuple[str, Any]],
+    running: Callable[..., list[tuple[str, Any]]],
     another_triggerer: Callable[[], None],
     how: signal.Signals,
 ) -> None:
-    run_id, pod = running("job", "lines", 400)
+    [(run_id, pod)] = running("job", what="lines", amount=LINES)
     triggerers = of_triggerer(platform)
-    for process in triggerers:
-        process.send_signal(how)
-    gone(triggerers, within_s=60)
-    assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
-    another_triggerer()
-    done = ended(platform, "job", run_id, within_s=240)
-    assert done.state == "success" and done.tries["train"] == 1
-    said = lines_said(log(platform, "job", run_id))
-    assert set(said) == {f"line {number:04}" for number in range(400)}, "none is lost"
-    repeated = sum(said.values()) - len(said)
-    print(f"{how.name}: {repeated} of 400 lines came twice")
-    assert repeated == 0 if how is signal.SIGTERM else repeated <= 40, "at most those of one look"
-    cluster.no_pods(run_id)
+    with FAULTS.injected(f"the triggerer ended by {how.name}") as fault:
+        for process in triggerers:
+            process.send_signal(how)
+        gone(triggerers, within_s=60)
+        assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
+        another_triggerer()
+        done = ended(platform, "job", run_id, within_s=240)
+        fault.run(done.state)
+        assert done.state == "success" and done.tries["train"] == 1
+        said = lines_said(log(platform, "job", run_id))
+        fault.lines(said, lines_of(LINES))
+        assert set(said) == lines_of(LINES), "none is lost"
+        repeated = sum(said.values()) - len(said)
+        assert repeated == 0 if how is signal.SIGTERM else repeated <= 40, "at most those of one look"
+        nothing_left(cluster, run_id, fault)
 
 
 def of_triggerer(platform: Platform) -> list[psutil.Process]:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 
 import psutil
+from faults import FAULTS
 from on_kubernetes import Cluster
 from platform_under_test import Platform
-from test_failures_of_pods import ended, lines_said, log, start  # noqa: F401 - start is a fixture
+from test_failures_of_pods import ended, lines_of, lines_said, log, nothing_left, start  # noqa: F401 - start is a fixture
 
 RESTART = os.environ.get("TRADEWIND_TEST_API_RESTART")  # a command line that ends the API server and starts it again
 LINES = 250
@@ -23,13 +24,16 @@ def test_the_api_server_restarts(platform: Platform, cluster: Cluster, start: Ca
     runs = [(dag_id, start(dag_id, "lines", amount=LINES)) for dag_id in ("job", "job_in_worker")]
     for dag_id, run_id in runs:
         platform.said(dag_id, run_id, "train", "line 0010", within_s=90)
-    subprocess.run(shlex.split(str(RESTART)), check=True, timeout=180)
-    for dag_id, run_id in runs:
-        done = ended(platform, dag_id, run_id, within_s=240)
-        assert done.state == "success" and done.tries["train"] == 1, dag_id
-        said = lines_said(log(platform, dag_id, run_id))
-        assert set(said) == {f"line {number:04}" for number in range(LINES)}, "none is lost"
-        cluster.no_pods(run_id)
+    with FAULTS.injected("the API server ended, and back after 15 s") as fault:
+        subprocess.run(shlex.split(str(RESTART)), check=True, timeout=180)
+        for dag_id, run_id in runs:
+            done = ended(platform, dag_id, run_id, within_s=240)
+            fault.run(done.state)
+            assert done.state == "success" and done.tries["train"] == 1, dag_id
+            said = lines_said(log(platform, dag_id, run_id))
+            fault.lines(said, lines_of(LINES))
+            assert set(said) == lines_of(LINES), "none is lost"
+            nothing_left(cluster, run_id, fault)
 
 
 def test_the_store_does_not_answer_for_a_while(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:  # noqa: F811
@@ -39,21 +43,27 @@ def test_the_store_does_not_answer_for_a_while(platform: Platform, cluster: Clus
     [server] = [
         p for p in psutil.process_iter(["name"]) if p.info["name"] == "versitygw" and str(platform.home) in " ".join(p.cmdline())
     ]
-    server.send_signal(signal.SIGSTOP)  # while the step ends: what it learned has nowhere to go
-    try:
-        time.sleep(30)
-    finally:
-        server.send_signal(signal.SIGCONT)
-    assert ended(platform, "job_retried", run_id, within_s=300).state == "success"
-    cluster.no_pods(run_id)
+    with FAULTS.injected("the store stopped for 30 s") as fault:
+        server.send_signal(signal.SIGSTOP)  # while the step ends: what it learned has nowhere to go
+        try:
+            time.sleep(30)
+        finally:
+            server.send_signal(signal.SIGCONT)
+        done = ended(platform, "job_retried", run_id, within_s=300)
+        fault.run(done.state)
+        assert done.state == "success"
+        nothing_left(cluster, run_id, fault)
 
 
 def test_two_runs_at_once(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:  # noqa: F811
     """Of two equal steps at once one result is taken; of two different ones both are."""
     nonce = f"{time.time()}"
     conf = [{"what": "waits", "amount": 5, "nonce": nonce}] * 2 + [{"what": "waits", "amount": 5, "nonce": nonce + "b"}]
-    runs = [platform.api.trigger("job", each) for each in conf]
-    results = [ended(platform, "job", run_id) for run_id in runs]
-    assert [result.state for result in results] == ["success"] * 3
-    models = {result.metrics("train")["mlflow_run_id"] for result in results}
-    assert len(models) == 2, "two equal steps have one result"
+    with FAULTS.injected("two equal runs at once, and one beside them") as fault:
+        runs = [platform.api.trigger("job", each) for each in conf]
+        results = [ended(platform, "job", run_id) for run_id in runs]
+        for result in results:
+            fault.run(result.state)
+        assert [result.state for result in results] == ["success"] * 3
+        models = {result.metrics("train")["mlflow_run_id"] for result in results}
+        assert len(models) == 2, "two equal steps have one result"

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import FAULTS
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from live import until
-from object_store import S3, s3_server
+from object_store import S3, customer, s3_server
+from on_kubernetes import may_start_executors
 
 import tradewind
 from tradewind.contract import SPEC_VARIABLE, StepManifest, StepSpec
@@ -31,7 +33,8 @@ HOST = os.environ.get("TRADEWIND_TEST_HOST", "10.77.0.1")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 NAMESPACE = "tradewind-spark"
 EXECUTORS = "spark-role=executor"
-RESOURCES = {"cpu": 0.5, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2, "executor_cpu": 0.4}
+# In all what a node of two cores has, less a little.
+RESOURCES = {"cpu": 0.5, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2, "executor_cpu": 0.6}
 RESOURCES["executor_memory_mb"] = 1000
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -58,7 +61,11 @@ def where(task):
 
 
 def build(spark, sources, params):
-    print("ran on", *sorted(set(spark.sparkContext.parallelize(range(20), 20).map(where).collect())), flush=True)
+    there = 2 if spark.sparkContext.master.startswith("k8s") else 1
+    hosts, until = set(), time.monotonic() + 120  # Spark begins with the executors that there are
+    while len(hosts) < there and time.monotonic() < until:
+        hosts |= set(spark.sparkContext.parallelize(range(8), 8).map(where).collect())
+    print("ran on", *sorted(hosts), flush=True)
     joined = sources["table"].join(sources["names"], "x")
     return joined.select("x", "name", said("x").alias("word")).selectExpr("*", "x % 2 AS y")
 """
@@ -118,19 +125,7 @@ class Space:
         self.core.create_namespaced_service_account(
             NAMESPACE, {"metadata": {"name": "step"}, "automountServiceAccountToken": False}
         )
-        verbs = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
-        rules = [
-            {"apiGroups": [""], "resources": ["pods"], "verbs": verbs},
-            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["configmaps"], "verbs": [*verbs, "update"]},
-        ]
-        self.rbac.create_namespaced_role(NAMESPACE, {"metadata": {"name": "step"}, "rules": rules})
-        binding = {
-            "metadata": {"name": "step"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "step"},
-            "subjects": [{"kind": "ServiceAccount", "name": "step", "namespace": NAMESPACE}],
-        }
-        self.rbac.create_namespaced_role_binding(NAMESPACE, binding)
+        may_start_executors(self.rbac, NAMESPACE, "step")
         logins = {name: value for name, value in self.s3.environment.items() if name.startswith("AWS_")}
         data = {name: base64.b64encode(value.encode()).decode() for name, value in logins.items()}
         self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "store"}, "data": data})
@@ -166,7 +161,7 @@ class Space:
                 {"name": "TRADEWIND_POD_IP", **field("status.podIP")},
             ],
             "envFrom": [{"secretRef": {"name": "store"}}],
-            "resources": {"requests": {"cpu": "900m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
+            "resources": {"requests": {"cpu": "500m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
             "securityContext": RESTRICTED,
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         }
@@ -203,9 +198,9 @@ class Space:
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     config.load_kube_config()
-    with s3_server(tmp_path_factory.mktemp("spark-s3") / "buckets", host=HOST) as s3, pytest.MonkeyPatch.context() as patch:
-        for name, value in s3.environment.items():
-            patch.setenv(name, f"{value},{HOST}" if name.lower() == "no_proxy" else value)
+    past_proxies = dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1,localhost,{HOST}")
+    folder = tmp_path_factory.mktemp("spark-s3") / "buckets"
+    with s3_server(folder, host=HOST) as s3, customer(s3.environment | past_proxies):
         space = Space(s3)
         space.create()
         try:
@@ -299,17 +294,25 @@ def test_executors_end_with_the_driver(space: Space, sent: Sent) -> None:
     assert pod.spec.automount_service_account_token is False
     assert [source.secret_ref.name for source in pod.spec.containers[0].env_from] == ["store"]
     assert space.s3.environment["AWS_SECRET_ACCESS_KEY"] not in str(pod)
-    space.core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=0)
-    until(lambda: not space.executors(), within_s=90, what="the executors' end")
+    with FAULTS.injected("Spark's driver deleted") as fault:
+        space.core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=0)
+        try:
+            until(lambda: not space.executors(), within_s=90, what="the executors' end")
+        finally:
+            fault.pods(space.executors())
 
 
 def test_an_executor_that_ends_is_told_of_and_replaced(space: Space, remote: Store, sent: Sent) -> None:
     spec, uri = sent(ENDING, min_executors=1)
-    log = space.ended(space.start(uri))
-    assert remote.get_manifest(f"{spec.outputs_uri}/manifest.json").error is None
-    assert re.search(r"^Executor features-\S+ ended: Error, exit code 143", log, re.MULTILINE)
-    assert re.search(r"^  features-\S+-exec-\d+ \| .*SIGTERM", log, re.MULTILINE), "its last lines"
-    assert not space.executors()
+    with FAULTS.injected("Spark's executor ended by SIGTERM") as fault:
+        log = space.ended(space.start(uri))
+        manifest = remote.get_manifest(f"{spec.outputs_uri}/manifest.json")
+        fault.run(manifest.status)
+        fault.pods(space.executors())
+        assert manifest.error is None
+        assert re.search(r"^Executor features-\S+ ended: Error, exit code 143", log, re.MULTILINE)
+        assert re.search(r"^  features-\S+-exec-\d+ \| .*SIGNAL TERM", log, re.MULTILINE), "its last lines"
+        assert not space.executors()
 
 
 def test_without_the_right_nothing_is_tried(space: Space, remote: Store, sent: Sent) -> None:

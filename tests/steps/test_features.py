@@ -175,6 +175,28 @@ def build(spark, sources, params):
 """
 
 
+HELPED = """
+from pyspark.sql.functions import udf
+
+def doubled(x):
+    return 2 * int(x)
+
+@udf("int")
+def twice(x):
+    return doubled(x)
+
+def build(spark, sources, params):
+    assert sum(spark.sparkContext.parallelize([1, 2], 2).map(doubled).collect()) == 6
+    return sources["flights"].select("time_hour", (twice("day") - 2 * sources["flights"]["day"]).alias("late"))
+"""
+
+
+def test_a_worker_has_the_helpers_of_a_module_that_makes_udfs(features: Callable[..., StepManifest]) -> None:
+    done = features(HELPED)
+    assert done.error is None, done.error
+    assert done.metrics["rows"] > 0
+
+
 def test_error_in_a_worker_names_the_users_line(features: Callable[..., StepManifest]) -> None:
     done = features(UDF)
     assert done.status == "failed" and done.error is not None

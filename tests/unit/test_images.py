@@ -16,6 +16,7 @@ from tradewind.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = ("data", "train", "serve", "airflow")
+NAMED = "torch"  # built only where it is named
 
 RECORD = """#!{python}
 import json, sys
@@ -31,11 +32,12 @@ def pins(lock: str) -> dict[str, str]:
     return {name: version for name, version, marker in lines if "win32" not in marker or "!=" in marker}
 
 
-@pytest.mark.parametrize("image", ["data", "train", "serve"])
+@pytest.mark.parametrize("image", ["data", "train", "serve", "torch"])
 def test_the_shared_layer_is_part_of_every_steps_lock(image: str) -> None:
-    shared = pins("shared/shared.lock")
+    shared, own = pins("shared/shared.lock"), pins(f"{image}/requirements.lock")
     assert {"numpy", "pandas", "pyarrow"} <= set(shared)
-    assert shared.items() <= pins(f"{image}/requirements.lock").items()
+    assert shared.items() <= own.items()
+    assert "s3fs" in own, "a pod's store is on S3"
 
 
 def test_what_serves_has_all_that_trained_in_the_same_version() -> None:
@@ -65,11 +67,11 @@ def instructions(image: str) -> list[str]:
 def test_the_steps_images_have_their_first_layers_in_common() -> None:
     start = instructions("data")[:6]
     assert start[-1].startswith("RUN pip install") and "shared.lock" in start[-1]
-    assert start == instructions("train")[:6] == instructions("serve")[:6]
+    assert start == instructions("train")[:6] == instructions("serve")[:6] == instructions("torch")[:6]
     assert start[:4] == instructions("airflow")[:4]
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", [*IMAGES, NAMED])
 def test_an_image_is_locked_and_runs_as_a_named_user_without_rights(image: str) -> None:
     lines = instructions(image)
     installs = [line for line in lines if "pip install" in line]
@@ -109,6 +111,12 @@ def test_images_are_called_as_the_settings_call_them(builder: Path) -> None:
     assert len(list((REPOSITORY / "build/wheel").glob("*.whl"))) == 1
 
 
+def test_a_large_image_is_built_where_it_is_named(builder: Path) -> None:
+    assert build(builder, NAMED).returncode == 0
+    (call,) = calls(builder)
+    assert call[3] == str(REPOSITORY / "images" / NAMED / "Dockerfile")
+
+
 def test_a_builder_gets_arguments_as_they_were_given(builder: Path) -> None:
     arguments = [
         "--image",
@@ -131,7 +139,7 @@ def test_a_builder_gets_arguments_as_they_were_given(builder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["date"], "expected data, train, serve, airflow, --image PATTERN, --base IMAGE or --, got 'date'"),
+        (["date"], "expected data, train, serve, airflow, torch, --image PATTERN, --base IMAGE or --, got 'date'"),
         (["--image", "mine:1"], "--image: expected a pattern with {image} in it, got 'mine:1'"),
         (["--base"], "--base wants a value"),
     ],
@@ -149,3 +157,14 @@ def test_a_step_without_a_spec_says_what_is_missing() -> None:
     assert done.returncode == 2
     assert "TRADEWIND_SPEC is not set: expected the URI of a step's spec.json" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_step_tells_nobody_of_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client would, unless it is told before it is imported."""
+    from tradewind_steps.__main__ import main
+
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "TRADEWIND_SPEC"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert main() == 2
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

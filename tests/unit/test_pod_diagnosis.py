@@ -132,6 +132,29 @@ def test_it_says_every_minute_what_it_waits_for_and_who_has_it(monkeypatch: pyte
     assert said[-1] == "Waited 2 min"
 
 
+def test_the_others_are_asked_for_only_where_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = Clock(monkeypatch), []
+    wait = Waiting(
+        container="step", say=lambda line: None, schedule_timeout_s=600, startup_timeout_s=300,
+        others=lambda pod: asked.append(pod) or [],
+    )  # fmt: skip
+    for _ in range(130):
+        wait.over(unscheduled(NO_GPU))
+        clock.now += 1
+    assert len(asked) == 2, "of a thousand pods that wait, each would ask for a thousand, every few seconds"
+
+
+def test_the_longer_it_waits_the_less_often_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    wait = waiter([], [])
+    pauses = []
+    for waited in (0, 20, 100, 600, 6000):
+        clock.now += waited - (pauses[-1][0] if pauses else 0)
+        pauses.append((waited, wait.pause(5)))
+    assert pauses == [(0, 1), (20, 1), (100, 5), (600, 30), (6000, 30)]
+    assert (wait.pause(60), waiter([], []).pause(0.2)) == (60, 0.2), "as the author says, where that is more or less"
+
+
 def test_it_gives_up_and_says_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     wait = waiter([], [], schedule_timeout_s=60)

@@ -26,6 +26,7 @@ log = logging.getLogger("tradewind")
 def main() -> int:
     configure_logging()
     end_with_parent()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anybody imports it: what is learned here tells nobody
     uri = os.environ.get(SPEC_VARIABLE)
     if not uri:
         log.error(

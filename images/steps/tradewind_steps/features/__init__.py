@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from pyspark.cloudpickle import register_pickle_by_value
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import MapType
@@ -53,6 +56,7 @@ def run(step: Step) -> StepResult:
         ) as spark:  # fmt: skip
             with explained(code):
                 build = step.user_function()  # only here: a UDF at the top of a module wants a session
+                _send_by_value(code)
             return make(spark, step, build, reading.result(), shared=cluster is not None)
 
 
@@ -116,6 +120,15 @@ def content_hash(spark: SparkSession, folder: Place, like: DataFrame) -> str:
     found = written.agg(F.count(F.lit(1)), F.sum(row.cast("decimal(38,0)")), F.bit_xor(row)).first()
     schema = [[field.name, field.dataType.simpleString()] for field in like.schema]
     return digest({"schema": schema, "rows": [str(value) for value in found or ()]})
+
+
+def _send_by_value(code: Path) -> None:
+    """Let Python's workers have the functions of the user's modules themselves, as they have those of a notebook. Else a worker
+    imports their module again, and what that does at its top, ``@udf("string")`` say, wants a session, which no worker has."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(code):
+            register_pickle_by_value(module)
 
 
 def _fetch(step: Step, *, shared: bool) -> dict[str, Place]:

@@ -24,8 +24,8 @@ RIGHTS = (
 )
 # What Spark's driver does about its executors.
 SPARK_RIGHTS = (
-    ("pods", ("create", "get", "list", "watch", "delete")),
-    ("configmaps", ("create", "get", "list", "delete")),
+    ("pods", ("create", "get", "list", "watch", "patch", "delete", "deletecollection")),
+    ("pods/log", ("get",)),
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -129,7 +129,7 @@ class StepPod(KubernetesPodOperator):
     def await_pod_start(self, pod: V1Pod) -> None:
         waiting = self._waiting()
         while (there := self._there(pod)) is not None and not waiting.over(there):
-            time.sleep(self.startup_check_interval_seconds)
+            time.sleep(waiting.pause(self.startup_check_interval_seconds))
 
     def await_pod_completion(self, pod: V1Pod) -> None:  # type: ignore[override]
         while True:

@@ -37,11 +37,11 @@ class StepPodTrigger(KubernetesPodTrigger):
         )
         while True:
             pod = await self._get_pod()
-            if not pod.spec.node_name:
+            if not pod.spec.node_name and waiting.will_say():
                 others = await self._others()
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)
-            await asyncio.sleep(self.startup_check_interval)
+            await asyncio.sleep(waiting.pause(self.startup_check_interval))
 
     async def _wait_for_container_completion(self) -> TriggerEvent:
         deadline = self.trigger_kwargs.get("_execution_deadline")

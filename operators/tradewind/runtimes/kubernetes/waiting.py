@@ -13,6 +13,7 @@ from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running
 _EVERY_S = 60.0
 _PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
+_FIRST_PAUSE_S, _LAST_PAUSE_S, _PAUSES = 1.0, 30.0, 20  # between two looks: a twentieth of the time waited, within these
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
 
 
@@ -59,18 +60,33 @@ class Waiting:
             if self._waited:
                 self._say(f"Waited {_minutes(now - self._since)}")
             return True
-        what = self.reason(pod)
         if scheduled(pod):
             self._scheduled_at = self._scheduled_at or now
             since, limit = self._scheduled_at, self._startup_timeout_s
         else:
             since, limit = self._since, self._schedule_timeout_s
         if now - since > limit:
-            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {what}")
-        if now - self._said_at >= _EVERY_S:
+            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {self.reason(pod)}")
+        if self.will_say(now):
             self._said_at, self._waited = now, True
-            self._say(f"Waiting {_minutes(now - self._since)}: {what}")
+            self._say(f"Waiting {_minutes(now - self._since)}: {self.reason(pod)}")
         return False
+
+    def will_say(self, now: float | None = None) -> bool:
+        """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait,
+        each would ask for a thousand every few seconds."""
+        return (now or time.time()) - self._said_at >= _EVERY_S
+
+    def pause(self, interval: float) -> float:
+        """Seconds until the next look. Most pods start at once, and a thousand that wait for an hour must not keep a processor
+        busy: who has waited longer is looked at less often.
+
+        Args:
+            interval: between the first looks where it is shorter than a second, between the last ones where it is longer than
+                half a minute.
+        """
+        waited = time.time() - self._since
+        return max(min(_FIRST_PAUSE_S, interval), min(waited / _PAUSES, max(_LAST_PAUSE_S, interval)))
 
     def reason(self, pod: Any) -> str:
         """What it waits for and, where others of its namespace have it, who."""
