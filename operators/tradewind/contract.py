@@ -30,7 +30,7 @@ JDBC = "jdbc:postgresql:"
 
 # In a model's folder, where it has one: it is served by a class of its author's in images/predictor, see
 # `tradewind_steps.predictor`.
-PREDICTOR = "predictor/predictor.json"
+PREDICTOR = "data/predictor/predictor.json"  # MLflow puts what a model is made of in data/
 
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]

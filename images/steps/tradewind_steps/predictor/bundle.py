@@ -1,8 +1,8 @@
 """A predictor as files: the author's code, what the training left for it, and a statement of what it takes.
 
-``predictor/predictor.json`` in a model's folder says that it is served by a predictor. Beside it lie ``code/``, the class's
-module with what that imports, and ``model/``, the files that the training returned. So a model's hash covers the code that
-answers, and whoever serves it needs no more than the folder.
+``predictor.json`` in a model's folder (`tradewind.contract.PREDICTOR`) says that it is served by a predictor. Beside it lie
+``code/``, the class's module with what that imports, and ``model/``, the files that the training returned. So a model's hash
+covers the code that answers, and whoever serves it needs no more than the folder.
 """
 
 from __future__ import annotations

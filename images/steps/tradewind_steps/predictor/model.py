@@ -25,7 +25,7 @@ class PredictorModel(flavors.Model):
         asked: ``{"class": "module:Class", "code": [names of files]}``.
         features: a few rows of them, for the columns' types.
         source: the pipeline's folder.
-        folder: where the predictor's files go; not there yet.
+        folder: where the predictor's files go: one called ``predictor``, not there yet.
 
     Raises:
         SpecError: the training returned no files, or the class is none; what the class raises comes as it is.

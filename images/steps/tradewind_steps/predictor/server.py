@@ -72,6 +72,7 @@ class Front:
         from werkzeug.exceptions import HTTPException
 
         app = wrapper.get_rest_microservice(self._predictor, self._metrics)
+        app.after_request_funcs.clear()  # headers that let any web page read the answers
         model = f"/v2/models/{self._name}"
         for path in ("/v2/health/live", "/v2/health/ready", f"{model}/ready"):
             app.add_url_rule(path, path, lambda: {"name": self._name, "ready": True})
