@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tradewind.errors import SpecError
 from tradewind_steps.predictor.bundle import NUMBER, Predictor, table
 
 _ROWS = 10_000  # at a time: a request has few, and what the author's code makes of rows may be large
@@ -30,8 +31,17 @@ def answers(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
     for first in range(0, len(frame), _ROWS):
         some = frame.iloc[first : first + _ROWS]
         columns = {name: some[name].tolist() if kind == NUMBER else _texts(some[name]) for name, kind in inputs.items()}
-        parts.append(np.asarray(predictor.predict(table(columns, inputs), list(inputs), {}), dtype="float64"))
+        parts.append(_numbers(predictor, predictor.predict(table(columns, inputs), list(inputs), {})))
     return np.concatenate(parts)
+
+
+def _numbers(predictor: Predictor, answer: Any) -> np.ndarray:
+    found = np.asarray(answer)
+    try:
+        return found.astype("float64")
+    except (TypeError, ValueError) as error:
+        what = "text" if found.dtype.kind in "US" else str(found.dtype)
+        raise SpecError(f"Predictor {predictor.statement.entry_point!r}: expected numbers, got an array of {what}") from error
 
 
 def _texts(column: pd.Series) -> list[str | None]:
