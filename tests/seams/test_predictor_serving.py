@@ -74,7 +74,7 @@ def test_a_predictor_and_an_mlserver_serve_side_by_side_and_take_turns(serving: 
         assert set(asked.answers) == {before, version}, "both answered, and no request failed"
         assert min(asked.answers.values()) > 0
         assert record.of(version).requests >= 30
-        assert record.of(version).answers, "the serving looks into the answers of either kind"
+        assert record.of(version).seen["answers"], "the serving looks into the answers of either kind"
         assert alias.champion == version
 
 

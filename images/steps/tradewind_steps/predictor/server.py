@@ -164,5 +164,7 @@ def _metrics() -> Any:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Usage: python -m tradewind_steps.predictor.server FILE: JSON with host, port, name, version and model")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     main(json.loads(Path(sys.argv[1]).read_bytes()))

@@ -59,7 +59,7 @@ class ModelServer:
             probe=self._is_ready,
             folder=folder,
             log=folder / "server.log",
-            environment=_environment(),
+            environment=environment(),
             limit_s=_READY_LIMIT,
             changed=changed,
             say=say,
@@ -107,7 +107,7 @@ def image_of(model: Path) -> str:
     return predictor.IMAGE if predictor.is_one(model) else _IMAGE
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _DROPPED and not name.startswith(_PREFIXES)}
     # One thread a model: requests come one row at a time, and versions share the cores.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
