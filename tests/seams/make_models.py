@@ -18,7 +18,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBClassifier
 
-from tradewind_steps import smoke
 from tradewind_steps.predictor.model import PredictorModel
 
 _DATATYPES = {"carrier": "BYTES", "distance": "FP64", "hour": "INT64"}
@@ -73,7 +72,8 @@ def predictor(folder: Path, rows: pandas.DataFrame) -> None:
     model.save(folder, example=rows.head(3), code=source)
     example = rows.head(3)
     answers = mlflow.pyfunc.load_model(str(folder)).predict(example)
-    (folder / "smoke.json").write_text(json.dumps(smoke.document(example, answers)))
+    asked = request(example.astype({"hour": "int64"}))  # as MLServer's models beside it want it
+    (folder / "smoke.json").write_text(json.dumps({"request": asked, "outputs": answers.tolist()}))
 
 
 main(Path(sys.argv[1]))

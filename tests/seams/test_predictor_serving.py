@@ -62,9 +62,8 @@ def process(serving: Serving, version: str = "3") -> str:
 
 
 def test_a_predictor_and_an_mlserver_serve_side_by_side_and_take_turns(serving: Serving, models: Path, alias: Alias) -> None:
-    request = json.loads((models / "logistic" / "smoke.json").read_bytes())["request"]  # its hours are whole numbers
     for version, name in (("1", "logistic"), ("2", "predictor"), ("4", "logistic")):
-        asked = Traffic(serving.observe(NAME).endpoint_url, rows_of(request))
+        asked = Traffic(serving.observe(NAME).endpoint_url, rows_of(example(models)))
         if version == "1":
             roll_out(serving, alias, version, refer(models / name), NAME)
             continue
