@@ -42,7 +42,6 @@ PARAMS = {
     "warning_cost": knob("Warning", 15.0, "What a warning costs, needed or not", **COST),
     "trees": knob("Training", 100, "Boosting rounds", **AMOUNT, maximum=5000),
     "max_depth": knob("Training", 6, "Depth of a tree", **AMOUNT, maximum=16),
-    "learning_rate": knob("Training", 0.1, "Shrinkage per tree", type="number", exclusiveMinimum=0, maximum=1),
     "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
@@ -69,7 +68,7 @@ with DAG(
     )  # fmt: skip
     model = TrainModelOperator(
         task_id="train", train="train:train", predictor="predictor:Warnings", dataset=features.output, label_column=LABEL,
-        time_column=TIME, train_params=given("trees", "max_depth", "learning_rate", "late_cost", "warning_cost"),
+        time_column=TIME, train_params=given("trees", "max_depth", "late_cost", "warning_cost"),
     )  # fmt: skip
     gate = EvaluateModelOperator(task_id="evaluate", model=model.output, dataset=features.output, **given("rules", "min_rows"))
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)

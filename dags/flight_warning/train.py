@@ -14,13 +14,13 @@ def train(dataset, params):
     """Learn from ``dataset.train`` (``X`` flights, ``y`` late or not) and watch ``dataset.holdout`` meanwhile.
 
     Args:
-        params: ``trees``, ``max_depth``, ``learning_rate``, ``late_cost``, ``warning_cost``, and ``device``: ``cpu`` or ``cuda``.
+        params: ``trees``, ``max_depth``, ``late_cost``, ``warning_cost``, and ``device``: ``cpu`` or ``cuda``.
     """
     words = {name: sorted(dataset.train.X[name].dropna().unique()) for name in WORDS}
     trees = XGBClassifier(
         n_estimators=params.get("trees", 100),
         max_depth=params.get("max_depth", 6),
-        learning_rate=params.get("learning_rate", 0.1),
+        learning_rate=0.1,
         max_bin=64,
         min_child_weight=50,
         colsample_bytree=0.5,

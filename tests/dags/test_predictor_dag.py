@@ -84,8 +84,10 @@ def test_with_nothing_changed_nothing_runs(dags: Dags, first: Run, pipeline: Pat
 def test_another_predictor_is_another_version_of_the_same_features(dags: Dags, first: Run, pipeline: Path) -> None:
     code = pipeline / "predictor.py"
     code.write_text(code.read_text().replace('"warned": self.warned,', '"warned": self.warned, "asked": self.asked,'))
-    run = dags.run("warning")
+    run = dags.run("warning", replay=["disagreement <= 0.1", "errors <= 0"])
     assert run.states() == dict.fromkeys(CHAIN, "success")
+    replay = run.metrics("rollout")["replay"]
+    assert (replay["verdict"], replay["disagreement"], replay["errors"]) == ("PASSED", 0, 0), "the same trees"
     assert set(run.started()) >= {"train", "evaluate"}
     assert not {"validate", "features"} & set(run.started())
     answer = predict(run.metrics("rollout")["endpoint_url"], request())

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +206,31 @@ def test_it_is_one_process_on_loopback_that_is_started_again_and_leaves_nothing(
         supervisor.process.kill()
         supervisor.process.wait(20)
     gone(children, within_s=5)
+
+
+def test_what_it_is_asked_is_answered_before_it_ends(
+    served: Serving, supervisor: Supervisor, models: Path, alias: Alias, tmp_path: Path
+) -> None:
+    slow = "import time\n        time.sleep(2 if (X[:, 1] > 23).any() else 0)\n        self.rows = len(X)"
+    roll_out(served, alias, "8", changed(tmp_path, models, "self.rows = len(X)", slow), NAME)
+    url, request = served.observe(NAME).versions["8"].url, example(models)
+    late = {**request, "inputs": [{**t, "data": [24.0] * 3} if t["name"] == "hour" else t for t in request["inputs"]]}
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(post, url, late)
+        time.sleep(0.7)
+        assert httpx.get(f"{url}/ready", trust_env=False, timeout=1).status_code == 200, "who asks for its health does not wait"
+        next(child for child in supervisor.children() if url.split(":")[2].split("/")[0] in _listening(child)).terminate()
+        assert answer.result().status_code == 200
+
+
+def _listening(process: psutil.Process) -> list[str]:
+    return [str(c.laddr.port) for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+
+
+def test_its_environment_has_seldons_wrapper_and_the_python_that_that_wants(environments: Environments) -> None:
+    code = "import sys, seldon_core; print(*sys.version_info[:2], seldon_core.__version__)"
+    done = subprocess.run([environments.python("predictor"), "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "12", "1.19.0"]
 
 
 def test_changes_of_code_are_other_models(tmp_path: Path, models: Path) -> None:
