@@ -25,6 +25,7 @@ from tradewind.errors import RolloutAborted
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import Serving
+from tradewind.serving.local.client import LocalServing
 from tradewind.testing.faults import next_version_is_bad
 
 NAME = "lateness"
@@ -32,6 +33,12 @@ SERVER = "tradewind_steps.predictor.server"
 CODE = f"{PREDICTOR.rpartition('/')[0]}/code/predictor.py"
 # Rule and regression answer otherwise to the same flights: that is none of what is tested here.
 CANARY: dict[str, Any] = {"steps": [{"weight": 30, "bake_s": 2}], "min_requests": 30, "answer_distance": 1.0, "latency_ratio": 20}
+
+
+@pytest.fixture(scope="module")
+def serving(supervisor: Supervisor) -> Serving:
+    """The local one: no other serves a predictor."""
+    return LocalServing(folder=supervisor.folder)
 
 
 @pytest.fixture
