@@ -28,6 +28,10 @@ POD_NAMESPACE_VARIABLE = "TRADEWIND_POD_NAMESPACE"
 # How the URI of a database's table begins: data without a content hash.
 JDBC = "jdbc:postgresql:"
 
+# In a model's folder, where it has one: it is served by a class of its author's in images/predictor, see
+# `tradewind_steps.predictor`.
+PREDICTOR = "data/predictor/predictor.json"  # MLflow puts what a model is made of in data/
+
 Kind = Literal["dataset", "model", "report", "code"]
 Status = Literal["success", "failed"]
 

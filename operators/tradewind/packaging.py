@@ -46,8 +46,13 @@ def bundle(folder: Path, store: Store) -> ArtifactRef:
 
 
 def used_code(folder: Path, entry_point: str | None, files: Iterable[str] = ()) -> str:
-    """sha256 over what a step uses of the pipeline's folder: the entry point's module, what that imports from the folder
-    (followed through), and the declared ``files``.
+    """sha256 over what a step uses of the pipeline's folder, see `used_files`."""
+    return hash_names([(name, hash_file(folder / name)) for name in used_files(folder, entry_point, files)])
+
+
+def used_files(folder: Path, entry_point: str | None, files: Iterable[str] = ()) -> list[str]:
+    """What a step uses of the pipeline's folder: the entry point's module, what that imports from the folder (followed
+    through), and the declared ``files``.
 
     Raises:
         SpecError: the module or a declared file is not there.
@@ -66,7 +71,7 @@ def used_code(folder: Path, entry_point: str | None, files: Iterable[str] = ()) 
         if ".." in Path(name).parts or not path.is_relative_to(folder) or not path.is_file():
             raise SpecError(f"There is no file {name!r} in {folder}")
         used.add(path)
-    return hash_names([(path.relative_to(folder).as_posix(), hash_file(path)) for path in sorted(used)])
+    return [path.relative_to(folder).as_posix() for path in sorted(used)]
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from tradewind.cli import templates
 from tradewind.resources import data_path
 from tradewind.runtimes.environments import Environments
 
-TESTED = ["air_time", "air_time_monthly", "air_time_sweep", "tabular"]
+TESTED = ["air_time", "air_time_monthly", "air_time_sweep", "flight_warning", "tabular"]
 
 
 def test_each_template_says_what_it_does() -> None:

@@ -45,6 +45,8 @@ def sweep(**arguments: Any) -> SweepOperator:
         ({"trials": 2.5}, "trials: expected a whole number, got 2.5"),
         ({"trials": None}, "trials: expected how many the sampler 'tpe' shall try, got None"),
         ({"max_failed": 2}, "max_failed: expected a number from 0 to 1, got 2"),
+        ({"predictor": "predictor:Warnings"}, "predictor: a sweep takes none"),
+        ({"predictor": "predictor"}, "predictor: expected 'module:Class', got 'predictor'"),
         ({"pruner": "axe"}, "pruner: expected one of median, halving, or None, got 'axe'"),
     ],
 )

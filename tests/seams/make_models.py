@@ -1,6 +1,7 @@
 """Makes small real models in MLflow's format, each with a smoke request. Runs in the train environment.
 
-Usage: ``python make_models.py FOLDER``; makes ``FOLDER/logistic`` and ``FOLDER/trees``. Both have a text column.
+Usage: ``python make_models.py FOLDER``; makes ``FOLDER/logistic``, ``FOLDER/trees`` and ``FOLDER/predictor``, a custom predictor.
+All have a text column and answer with two numbers a row.
 """
 
 import json
@@ -16,6 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBClassifier
+
+from tradewind_steps.predictor.model import PredictorModel
 
 _DATATYPES = {"carrier": "BYTES", "distance": "FP64", "hour": "INT64"}
 
@@ -49,8 +52,28 @@ def main(folder: Path) -> None:
             pip_requirements=[],
         )
         example = rows.head(3)
-        smoke = {"request": request(example), "outputs": model.predict_proba(example).ravel().tolist()}
-        (folder / name / "smoke.json").write_text(json.dumps(smoke))
+        asked = {"request": request(example), "outputs": model.predict_proba(example).ravel().tolist()}
+        (folder / name / "smoke.json").write_text(json.dumps(asked))
+    predictor(folder / "predictor", rows.astype({"hour": "float64"}))
+
+
+def predictor(folder: Path, rows: pandas.DataFrame) -> None:
+    """As the train step saves one."""
+    source = Path(__file__).with_name("lateness")
+    model = PredictorModel(
+        {"weights.json": json.dumps({"of": [2.0, 0.3], "base": -6.0})},
+        task="binary",
+        classes=2,
+        asked={"class": "predictor:Late", "code": ["places.py", "predictor.py"]},
+        features=rows.head(1),
+        source=source,
+        folder=folder.with_name("packed") / "predictor",
+    )
+    model.save(folder, example=rows.head(3), code=source)
+    example = rows.head(3)
+    answers = mlflow.pyfunc.load_model(str(folder)).predict(example)
+    asked = request(example.astype({"hour": "int64"}))  # as MLServer's models beside it want it
+    (folder / "smoke.json").write_text(json.dumps({"request": asked, "outputs": answers.tolist()}))
 
 
 main(Path(sys.argv[1]))

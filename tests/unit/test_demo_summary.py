@@ -56,6 +56,13 @@ def test_it_shows_what_there_is(names: Any, said: list[str], unsaid: str, capsys
     assert unsaid not in output
 
 
+def test_a_predictors_numbers_have_its_own_names(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = figures("judge", "serve")
+    asked["judge"] = {**asked["judge"], "classes": [0, 1]}
+    _summary({**asked, "prediction": {"outputs": [1.0, 0.41], "names": ["warn", "late"]}}, AT)
+    assert "warn: 1.0000, late: 0.4100" in capsys.readouterr().out
+
+
 def test_without_a_rollout_it_says_which_tasks_there_are() -> None:
     with pytest.raises(RolloutAborted, match=r"got check success, learn success, judge success, serve skipped.*of/demo/airflow"):
         _rolled_out(figures("check", "learn", "judge"))

@@ -15,7 +15,7 @@ import tradewind
 from tradewind.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
-IMAGES = ("data", "train", "serve", "airflow")
+IMAGES = ("data", "train", "serve", "predictor", "airflow")
 NAMED = "torch"  # built only where it is named
 
 RECORD = """#!{python}
@@ -51,6 +51,14 @@ def test_mlflows_server_adds_to_the_train_image_and_changes_nothing() -> None:
     assert {name: version for name, version in server.items() if train.get(name, version) != version} == {}
 
 
+def test_a_predictor_has_seldons_wrapper_and_predicts_with_what_trained() -> None:
+    predictor, train = pins("predictor/requirements.lock"), pins("train/requirements.lock")
+    assert predictor["seldon-core"] == "1.19.0"
+    assert predictor["xgboost"] == train["xgboost"]
+    assert predictor["numpy"].startswith("1."), "why it has an environment of its own"
+    assert "mlflow" not in predictor
+
+
 def test_airflows_image_has_what_is_tested() -> None:
     tested = dict(re.findall(r"^([a-z0-9.-]+)==([^\s;]+)", (REPOSITORY / "requirements-dev.lock").read_text(), re.MULTILINE))
     image = pins("airflow/airflow.lock")
@@ -68,7 +76,7 @@ def test_the_steps_images_have_their_first_layers_in_common() -> None:
     start = instructions("data")[:6]
     assert start[-1].startswith("RUN pip install") and "shared.lock" in start[-1]
     assert start == instructions("train")[:6] == instructions("serve")[:6] == instructions("torch")[:6]
-    assert start[:4] == instructions("airflow")[:4]
+    assert start[:4] == instructions("airflow")[:4] == instructions("predictor")[:4]
 
 
 @pytest.mark.parametrize("image", [*IMAGES, NAMED])
@@ -139,7 +147,7 @@ def test_a_builder_gets_arguments_as_they_were_given(builder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["date"], "expected data, train, serve, airflow, torch, --image PATTERN, --base IMAGE or --, got 'date'"),
+        (["date"], "expected data, train, serve, predictor, airflow, torch, --image PATTERN, --base IMAGE or --, got 'date'"),
         (["--image", "mine:1"], "--image: expected a pattern with {image} in it, got 'mine:1'"),
         (["--base"], "--base wants a value"),
     ],

@@ -3,6 +3,7 @@
 A classifier serves probabilities, one column a class. Scikit-learn's estimators (XGBoost's and LightGBM's among them) are
 saved by cloudpickle: skops, MLflow's default, knows neither XGBoost nor what a user writes. A PyTorch network is none of them:
 serving has ONNX Runtime instead, so a network is exported and an estimator around it answers (``dags/flight_delay_net``).
+A custom predictor is a kind of its own: `tradewind_steps.predictor.model`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KNOWN = (
     "a scikit-learn estimator or pipeline (also XGBClassifier and the like), an xgboost.Booster or an mlflow.pyfunc.PythonModel"
 )
 # What may take part in a prediction. MLflow would find out by loading the model in one more process, which takes seconds.
-_PACKAGES = ("mlflow", "cloudpickle", "numpy", "pandas", "scikit-learn", "scipy", "xgboost", "lightgbm", "onnxruntime")
+PACKAGES = ("mlflow", "cloudpickle", "numpy", "pandas", "scikit-learn", "scipy", "xgboost", "lightgbm", "onnxruntime")
 _MODULES = {"scikit-learn": "sklearn"}
 
 
@@ -67,11 +68,11 @@ class Model:
             code: the user's code: what the model needs of it is saved by value, for it is not there in serving.
         """
         common = {
-            "signature": _signature(example, self.predict(example)),
+            "signature": signature(example, self.predict(example)),
             "input_example": example,
-            "pip_requirements": pinned(_PACKAGES),
+            "pip_requirements": pinned(PACKAGES),
         }
-        with _by_value(code), _quiet():
+        with _by_value(code), quiet():
             if self.flavor == "sklearn":
                 import mlflow.sklearn
 
@@ -170,7 +171,7 @@ def _parts(model: Any) -> list[Any]:
     return [step for _, step in reversed(steps)] if isinstance(steps, list) else [model]
 
 
-def _signature(example: pd.DataFrame, output: np.ndarray) -> Any:
+def signature(example: pd.DataFrame, output: np.ndarray) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -195,7 +196,7 @@ def _by_value(code: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """MLflow warns of each pickle; that a pickle runs code is what a folder with the user's own code is about."""
     loggers = [logging.getLogger(name) for name in ("mlflow.sklearn", "mlflow.pyfunc", "mlflow.utils.environment")]
     levels = [logger.level for logger in loggers]

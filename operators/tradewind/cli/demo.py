@@ -145,10 +145,12 @@ def _predict(rollout: dict[str, Any]) -> dict[str, Any]:
     response = httpx.post(url, json=request, timeout=30)
     response.raise_for_status()
     answer = response.json()
+    tensor = answer["outputs"][0]
     curl = f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(request, separators=(',', ':')))}"
     return {
         "prediction": {
-            "outputs": answer["outputs"][0]["data"],
+            "outputs": tensor["data"],
+            "names": (tensor.get("parameters") or {}).get("names"),  # a predictor says what its numbers are
             "model": answer["model_name"],
             "version": answer.get("model_version"),
         },
@@ -170,7 +172,7 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     lines |= {
         "Model": f"{rollout['name']} version {rollout['version']}, alias champion",
         "Endpoint": figures["endpoint"],
-        "Prediction": _prediction(outputs, gate.get("classes") or []),
+        "Prediction": _prediction(outputs, figures["prediction"].get("names") or gate.get("classes") or []),
         "Airflow": addresses.airflow,
         "MLflow": addresses.mlflow,
         "Run": f"{figures['run']['seconds']:.1f} s; all in all {figures['seconds']:.0f} s",
@@ -190,11 +192,11 @@ def _run_page(airflow: str, run: dict[str, Any]) -> str:
     return f"{airflow}/dags/{quote(run['dag_id'], safe='')}/runs/{quote(run['run_id'], safe='')}/plugin/tradewind-chain"
 
 
-def _prediction(outputs: list[Any], classes: list[Any]) -> str:
-    """The answer to one row: a number, or the probability of each class."""
-    if len(outputs) != len(classes):
+def _prediction(outputs: list[Any], names: list[Any]) -> str:
+    """The answer to one row: a number, the probability of each class, or a predictor's numbers by their names."""
+    if len(outputs) != len(names):
         return ", ".join(f"{number:.4f}" for number in outputs)
-    return ", ".join(f"{name}: {number:.4f}" for name, number in zip(classes, outputs, strict=True))
+    return ", ".join(f"{name}: {number:.4f}" for name, number in zip(names, outputs, strict=True))
 
 
 def _stay(services: Services) -> None:

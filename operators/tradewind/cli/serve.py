@@ -24,5 +24,9 @@ def serve(
         sys.stdout.write(f"{datetime.now():%H:%M:%S} {line}\n")
         sys.stdout.flush()
 
-    python = Environments(home.absolute() / "envs").python("serve", say)
-    run(folder=home.absolute() / "serving", python=python, port=port, say=say)
+    environments = Environments(home.absolute() / "envs")
+
+    def pythons(image: str) -> Path:
+        return environments.python(image, say)
+
+    run(folder=home.absolute() / "serving", pythons=pythons, port=port, say=say)

@@ -73,6 +73,8 @@ class SweepOperator(TrainModelOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.predictor is not None:
+            raise SpecError("predictor: a sweep takes none; train its best parameters by a TrainModelOperator with the predictor")
         self.space = space
         self.metric = metric
         self.trials = trials

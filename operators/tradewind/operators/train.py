@@ -28,6 +28,9 @@ class TrainModelOperator(StepOperator):
     A function that is ended and tried again goes on where it was if it saves its work: ``dataset.checkpoint.folder`` has then
     what it saved last, ``dataset.checkpoint.saved()`` keeps what is in the folder now.
 
+    With ``predictor="module:Class"`` the model answers through a class of the author's, in the form of Seldon's Python
+    wrapper, which serves in ``images/predictor``; ``train`` then returns the files that the class loads.
+
     Args:
         train: entry point ``module:function`` in the pipeline's folder.
         dataset: a table with one row per example.
@@ -41,6 +44,8 @@ class TrainModelOperator(StepOperator):
         train_params: what ``train`` gets as ``params``, ``device`` added (``cpu`` or ``cuda``); plain JSON. Templated
             numbers stay numbers only in a Dag with ``render_template_as_native_obj=True``.
         experiment: MLflow's; by default the Dag's id. It counts for reuse: another pipeline's run is none of this one's.
+        predictor: ``module:Class`` in the pipeline's folder. Its module, what that imports and ``files`` become part of the
+            model.
     """
 
     STEP = "train"
@@ -62,6 +67,7 @@ class TrainModelOperator(StepOperator):
         task: str | None = None,
         train_params: Mapping[str, Any] | None = None,
         experiment: str | None = None,
+        predictor: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,6 +82,9 @@ class TrainModelOperator(StepOperator):
             _checked(task)
         self.train_params = train_params or {}
         self.experiment = experiment
+        self.predictor = predictor
+        if predictor is not None and not all(predictor.partition(":")[::2]):
+            raise SpecError(f"predictor: expected 'module:Class', got {predictor!r}")
 
     @property
     def entry_point(self) -> str:
@@ -84,8 +93,13 @@ class TrainModelOperator(StepOperator):
     def step_inputs(self) -> dict[str, Input]:
         return {"dataset": self.dataset}
 
+    def step_files(self) -> Sequence[str]:
+        return [*self.files, *self._predictor_code()]
+
     def step_params(self) -> dict[str, Any]:
+        predictor = {"predictor": {"class": self.predictor, "code": self._predictor_code()}} if self.predictor else {}
         return {
+            **predictor,
             "params": dict(self.train_params),
             "label": self.label_column,
             "time_column": self.time_column or None,
@@ -94,6 +108,11 @@ class TrainModelOperator(StepOperator):
             "task": _checked(self.task) if self.task else None,
             "experiment": self.experiment or self.dag_id,
         }
+
+    def _predictor_code(self) -> list[str]:
+        from tradewind.packaging import used_files
+
+        return used_files(self.folder, self.predictor, self.files) if self.predictor else []
 
     def finish(self, context: Context, manifest: StepManifest) -> None:
         from tradewind.operators.links import run_url

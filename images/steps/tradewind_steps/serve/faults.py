@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 SHARE = 5  # one request in so many fails
@@ -28,40 +29,40 @@ class Fault:
         """Raises KeyError where there is no fault of that name."""
         return Fault.kinds[kind]() if kind else Fault()
 
-    async def before(self) -> None:
-        """A live request comes."""
+    def before(self) -> float:
+        """A live request comes; the seconds for which it is to wait."""
         self.requests += 1
+        return 0.0
 
-    def after(self, response: Any) -> None:
-        """It is answered."""
+    def after(self, data: list[Any], shape: Sequence[int]) -> list[Any]:
+        """What a tensor of the answer holds, row after row, instead of ``data``."""
+        return data
 
 
 class Errors(Fault):
-    async def before(self) -> None:
-        await super().before()
+    def before(self) -> float:
+        super().before()
         if self.requests % SHARE == 0:
             raise RuntimeError("A drill: this request fails")
+        return 0.0
 
 
 class Latency(Fault):
-    async def before(self) -> None:
-        await super().before()
-        await asyncio.sleep(DELAY_S)
+    def before(self) -> float:
+        return super().before() + DELAY_S
 
 
 class Crash(Fault):
-    async def before(self) -> None:
-        await super().before()
+    def before(self) -> float:
+        super().before()
         if self.requests >= ENDS_AT:
             os._exit(1)
+        return 0.0
 
 
 class Drift(Fault):
-    def after(self, response: Any) -> None:
-        for tensor in response.outputs:
-            numbers = list(tensor.data)
-            width = len(numbers) // tensor.shape[0]
-            rows = [numbers[first : first + width] for first in range(0, len(numbers), width)]
-            # A probability for each class, each given to another class; one number is taken for its opposite.
-            turned = [row[::-1] if width > 1 else [1 - row[0]] for row in rows]
-            tensor.data.root = [number for row in turned for number in row]
+    def after(self, data: list[Any], shape: Sequence[int]) -> list[Any]:
+        width = math.prod(shape[1:]) or 1
+        rows = [data[first : first + width] for first in range(0, len(data), width)]
+        # A probability for each class, each given to another class; one number is taken for its opposite.
+        return [number for row in rows for number in (row[::-1] if width > 1 else [1 - row[0]])]

@@ -54,7 +54,7 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
             with tracking.explained(str(step.spec.tracking_uri)):  # user code may log by itself
                 learned = learn(
                     data, function, hyperparameters, progress, step.spec.entry_point,
-                    checkpoint=step.checkpoint, call=partial(_called, step, mlflow_run.run_id),
+                    checkpoint=step.checkpoint, call=partial(_called, step, mlflow_run.run_id), kind=_kind(step, dataset),
                 )  # fmt: skip
         except Stopped as stopped:
             return _stopped(stopped, progress, judging, mlflow_run)
@@ -78,6 +78,19 @@ def _called(step: Step, run_id: str, function: Any, dataset: Any, hyperparameter
         mlflow_run_id=run_id,
     )  # fmt: skip
     return processes.run(work, number)
+
+
+def _kind(step: Step, dataset: Any) -> Any:
+    """What makes a model of what the user's function returns: files for a predictor, where the task names one."""
+    asked = step.params.get("predictor")
+    if asked is None:
+        from tradewind_steps.flavors import Model
+
+        return Model
+    from tradewind_steps.predictor.model import PredictorModel
+
+    folder = step.scratch / "predictor"
+    return partial(PredictorModel, asked=asked, features=dataset.train.X.head(1), source=step.code_folder(), folder=folder)
 
 
 def _stopped(stopped: Stopped, progress: Progress, judging: Any, mlflow_run: Any) -> StepResult:

@@ -54,12 +54,14 @@ def learn(
     *,
     checkpoint: Checkpoint | None = None,
     call: Callable[..., Any] = _here,
+    kind: Callable[..., flavors.Model] = flavors.Model,
 ) -> Learned:
     """Raises what the user's function raises, and SpecError where it returns no model; `Stopped` where ``progress`` says so.
 
     Args:
         checkpoint: what the user's dataset has as its own.
         call: calls the function with what it is given after it: here, or in other processes.
+        kind: makes the model of what it returns.
     """
     dataset = data.dataset
     more = {"report": progress} if takes_report(function) else {}
@@ -69,7 +71,7 @@ def learn(
     if returned is None:
         raise SpecError(f"{entry_point} returned None, expected the model: its last line should be 'return model'")
     flavors.use_cpu(returned)
-    model = flavors.Model(returned, task=dataset.task, classes=len(dataset.classes))
+    model = kind(returned, task=dataset.task, classes=len(dataset.classes))
     curves = flavors.learning_curve(returned)
     if progress.curve and not curves:
         curves = {"reported": [value for _, value in progress.curve]}

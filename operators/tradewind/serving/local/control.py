@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(*, folder: Path, python: Path, port: int, say: Callable[[str], None]) -> None:
+def run(*, folder: Path, pythons: Callable[[str], Path], port: int, say: Callable[[str], None]) -> None:
     """Own ``folder`` and serve from it until SIGINT, SIGTERM or SIGHUP; all that was started is ended then.
 
     Raises:
@@ -45,11 +45,11 @@ def run(*, folder: Path, python: Path, port: int, say: Callable[[str], None]) ->
     """
     holder = f"a supervisor that runs already (process {os.getpid()})"
     with owned(folder / _LOCK, holder=holder, timeout_s=0, what=f"The serving folder {folder}"):
-        asyncio.run(_run(folder, python, port, say))
+        asyncio.run(_run(folder, pythons, port, say))
 
 
-async def _run(folder: Path, python: Path, port: int, say: Callable[[str], None]) -> None:
-    supervisor = Supervisor(folder=folder, python=python, port=port, say=say)
+async def _run(folder: Path, pythons: Callable[[str], Path], port: int, say: Callable[[str], None]) -> None:
+    supervisor = Supervisor(folder=folder, pythons=pythons, port=port, say=say)
     asked = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)

@@ -1,4 +1,4 @@
-"""One MLServer for one model version, in the serving environment."""
+"""One server for one model version: MLServer, or, where the model says so, its author's predictor."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from pathlib import Path
 
 import httpx
 
+from tradewind.serving.local import predictor
 from tradewind.serving.local.files import write_json
 from tradewind.serving.local.process import ServerProcess, free_port
 
 _READY_LIMIT = 120.0  # seconds: a cold disk and a busy machine took 42
+_IMAGE = "serve"
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "MLFLOW_TRACKING_URI")
-_PREFIXES = ("AIRFLOW", "_AIRFLOW", "MLSERVER_")  # settings of ours that a model's server has no business with
+# Settings of ours that a model's server has no business with.
+_PREFIXES = ("AIRFLOW", "_AIRFLOW", "MLSERVER_", "SELDON_", "FLASK_")
 
 
 class ModelServer:
     """A model version that answers V2 requests on a port of its own, on loopback.
 
     Args:
-        python: the serving environment's interpreter.
+        pythons: by image, the interpreter of its environment.
         target, version: as which the model answers; responses name both.
         model: the model's folder.
         fault: what is wrong with it, in a drill.
@@ -32,7 +35,7 @@ class ModelServer:
     def __init__(
         self,
         *,
-        python: Path,
+        pythons: Callable[[str], Path],
         target: str,
         version: str,
         model: Path,
@@ -42,7 +45,7 @@ class ModelServer:
         changed: Callable[[], Awaitable[None]],
         say: Callable[[str], None],
     ) -> None:
-        self._python = python
+        self._pythons = pythons
         self._target = target
         self._version = version
         self._model = model
@@ -56,7 +59,7 @@ class ModelServer:
             probe=self._is_ready,
             folder=folder,
             log=folder / "server.log",
-            environment=_environment(),
+            environment=environment(),
             limit_s=_READY_LIMIT,
             changed=changed,
             say=say,
@@ -77,13 +80,20 @@ class ModelServer:
 
     def _prepare(self) -> list[str]:
         self.port = free_port(self.port)
+        python = self._pythons(image_of(self._model))
+        if predictor.is_one(self._model):
+            self.process.name = f"{predictor.NAME} of {self._target} version {self._version}"
+            return predictor.command(
+                python, folder=self._folder, port=self.port, target=self._target, version=self._version, model=self._model,
+                fault=self._fault,
+            )  # fmt: skip
         # No worker processes: with some event loops one crashes and MLServer still ends with exit code 0.
         settings = {"host": "127.0.0.1", "http_port": self.port, "grpc_port": 0, "metrics_endpoint": None, "parallel_workers": 0}
         write_json(self._folder / "settings.json", {**settings, "debug": False})
         parameters = {"uri": str(self._model), "version": self._version, "extra": {"fault": self._fault}}
         model = {"name": self._target, "implementation": "tradewind_steps.serve.runtime.Runtime", "parameters": parameters}
         write_json(self._folder / "model-settings.json", model)
-        return [str(self._python), str(self._python.with_name("mlserver")), "start", str(self._folder)]
+        return [str(python), str(python.with_name("mlserver")), "start", str(self._folder)]
 
     async def _is_ready(self) -> bool:
         try:
@@ -92,7 +102,12 @@ class ModelServer:
             return False
 
 
-def _environment() -> dict[str, str]:
+def image_of(model: Path) -> str:
+    """In whose environment a model is served, by the files of its folder."""
+    return predictor.IMAGE if predictor.is_one(model) else _IMAGE
+
+
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _DROPPED and not name.startswith(_PREFIXES)}
     # One thread a model: requests come one row at a time, and versions share the cores.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -1,4 +1,4 @@
-"""Owns all that serves on this machine: Envoy, one MLServer a version, and the state that outlives them."""
+"""Owns all that serves on this machine: Envoy, one server a version, and the state that outlives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tradewind.serving.local import models
 from tradewind.serving.local.envoy import Envoy
 from tradewind.serving.local.envoy_config import Upstream, cluster_name
 from tradewind.serving.local.files import State, VersionState, read_fault
-from tradewind.serving.local.mlserver import ModelServer
+from tradewind.serving.local.mlserver import ModelServer, image_of
 from tradewind.serving.local.process import end_left_over, free_port, started_at
 
 _DRAIN_LIMIT = 30.0  # seconds that a version may take to finish its requests
@@ -37,14 +37,15 @@ class Supervisor:
 
     Args:
         folder: holds the state file, configurations, logs and copies of the models.
-        python: the serving environment's interpreter; Envoy lies in the same environment.
+        pythons: by image, the interpreter of its environment, which is made where it is missing. Envoy lies in that of
+            images/serve.
         port: the endpoint's; 0: the one of last time, or any free one.
         say: told, in one line, what happens by itself.
     """
 
-    def __init__(self, *, folder: Path, python: Path, port: int = 0, say: Callable[[str], None]) -> None:
+    def __init__(self, *, folder: Path, pythons: Callable[[str], Path], port: int = 0, say: Callable[[str], None]) -> None:
         self._folder = folder.absolute()
-        self._python = python
+        self._pythons = pythons
         self._say = say
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._changes: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -54,7 +55,7 @@ class Supervisor:
         self.state = State.read(self._folder)
         self._end_left_over()
         self.state.port = self._endpoint_port(port)
-        binary = _envoy_binary(python)
+        binary = _envoy_binary(pythons("serve"))
         self.state.runtime = tempfile.mkdtemp(prefix="tradewind-")
         self._envoy = Envoy(
             binary=binary,
@@ -78,9 +79,8 @@ class Supervisor:
                 self._servers[target, version] = self._server(target, version)
         await self._envoy.start(self._upstreams())
         for key, server in self._servers.items():
-            model = self.state.targets[key[0]][key[1]].model
             try:
-                await asyncio.to_thread(models.fetch, self._models, model)
+                await self._fetch(self.state.targets[key[0]][key[1]].model)
             except Exception as error:
                 server.process.error = str(error)
                 self._say(f"{server.process.name} cannot be started: {error}")
@@ -127,11 +127,11 @@ class Supervisor:
             if known:
                 server = self._servers[target, version]
                 if not server.process.kept:  # its model could not be had when the supervisor started
-                    await asyncio.to_thread(models.fetch, self._models, model)
+                    await self._fetch(model)
                     server.process.keep()
                 await self._until_ready(server)
                 return
-            await asyncio.to_thread(models.fetch, self._models, model)
+            await self._fetch(model)
             self.state.targets.setdefault(target, {})[version] = VersionState(model, fault=read_fault(self._folder, target))
             server = self._servers[target, version] = self._server(target, version)
             try:
@@ -210,10 +210,18 @@ class Supervisor:
     def _models(self) -> Path:
         return self._folder / "models"
 
+    async def _fetch(self, model: ArtifactRef) -> None:
+        """A copy of the model, and the environment that serves it."""
+
+        def work() -> None:
+            self._pythons(image_of(models.fetch(self._models, model)))
+
+        await asyncio.to_thread(work)
+
     def _server(self, target: str, version: str) -> ModelServer:
         wanted = self.state.targets[target][version]
         return ModelServer(
-            python=self._python,
+            pythons=self._pythons,
             target=target,
             version=version,
             model=self._models / wanted.model.sha256,
