@@ -1,0 +1,80 @@
+"""The serve image in a pod of Seldon's: the one image both fetches a model and serves it.
+
+``fetch``, the init container, is started as Seldon starts every such image: with the model's URI and a folder. The URI ends
+with the hash that the model must have. ``serve``, the model's container, is MLServer, told by its environment what to serve.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tradewind.errors import RolloutAborted, StoreError, TradewindError
+from tradewind.store import Store, hash_folder
+
+log = logging.getLogger("tradewind")
+SERVE = "serve"
+AGAIN = 75  # EX_TEMPFAIL: it may work next time, unlike with any other code
+_LAST_WORDS = Path("/dev/termination-log")
+
+
+def run(arguments: list[str]) -> int:
+    if arguments == [SERVE]:
+        return serve()
+    if len(arguments) != 2:
+        log.error("Expected `%s`, or a model's URI and a folder, got %s", SERVE, arguments)
+        return 2
+    try:
+        fetch(arguments[0], Path(arguments[1]))
+    except TradewindError as error:
+        log.error("%s", error)
+        _leave(str(error))
+        return AGAIN if error.retryable else 1
+    return 0
+
+
+def serve() -> int:
+    """Become MLServer. It starts in an empty folder: what it serves is in its environment, whatever lies beside the model."""
+    folder = tempfile.mkdtemp(prefix="mlserver-")
+    program = str(Path(sys.executable).with_name("mlserver"))
+    os.execv(program, [program, "start", folder])  # noqa: S606
+
+
+def fetch(uri: str, folder: Path) -> None:
+    """Put a model into ``folder``.
+
+    Raises:
+        RolloutAborted: it is not there, not what its hash says, or no MLflow model.
+        StoreError: the store cannot be read.
+    """
+    source, _, sha256 = uri.partition("#sha256=")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        try:
+            found = Store(source).download(source, Path(scratch))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RolloutAborted(f"There is no model folder at {source}") from error
+        if not found.is_dir():
+            raise RolloutAborted(f"There is no model folder at {source}")
+        if (got := hash_folder(found)) != sha256:
+            raise RolloutAborted(
+                f"The model at {source} is not the one that was trained: expected sha256 {sha256 or 'in its URI'}, got {got}. "
+                "Its files changed after they were written"
+            )
+        if not (found / "MLmodel").is_file():
+            raise RolloutAborted(f"{source} is no model in MLflow's format: it has no file MLmodel")
+        try:
+            shutil.copytree(found, folder, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise StoreError(f"The model cannot be copied to {folder}: {error}") from error
+
+
+def _leave(words: str) -> None:
+    """For whoever asks the pod why: the kubelet shows what is in that file."""
+    try:
+        _LAST_WORDS.write_text(words)
+    except OSError:
+        log.debug("There is no %s: this is no pod", _LAST_WORDS)
