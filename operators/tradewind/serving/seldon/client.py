@@ -31,7 +31,7 @@ from tradewind.serving.seldon.view import View
 
 _LOOK_S = 0.25
 _START_S = 600.0  # for a node, an image and a model
-_SHIFT_S = 60.0
+_SHIFT_S = 180.0  # a version that got copies is started anew before it gets a share
 _MIRROR_S = 300.0  # a version that gets copies, or no more, is started anew: that is Seldon's way
 _GONE_S = 10.0  # after which what the operator leaves is taken away here
 _PUSH_S = 0.7  # within which Istio has told its gateways what is written
@@ -114,14 +114,15 @@ class SeldonServing:
             raise RolloutAborted(f"{target} version {version} cannot get copies of requests: it is not loaded or not ready")
         if percent and found.weight:
             raise RolloutAborted(f"{target} version {version} cannot get copies of requests: it has {found.weight}% of them")
-        self._objects.change(name, lambda view: moves.mirrored(view, version, percent))
         copies = {predictor_name(version): percent} if percent else {}
-        self._until(
-            name,
-            lambda view: view.copies == copies and moves.mirrored(view, version, percent) is None and self._well(view, version),
-            what=f"{target} version {version} gets copies of {percent}% of the requests",
-            within_s=_MIRROR_S,
-        )
+        deadline = time.monotonic() + _MIRROR_S
+        while view.copies != copies or (percent and not self._well(view, version)) or moves.mirrored(view, version, percent):
+            if time.monotonic() > deadline:
+                raise RuntimeUnavailable(f"{target} version {version} has no copies of requests yet: {self._why(view)}")
+            self._own(target)
+            self._objects.change(name, lambda view: moves.mirrored(view, version, percent))
+            time.sleep(_LOOK_S)
+            view = self._objects.view(name)
         time.sleep(_PUSH_S)
 
     def shift(self, target: str, weights: dict[str, int]) -> None:

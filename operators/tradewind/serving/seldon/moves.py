@@ -76,16 +76,24 @@ def in_effect(view: View, weights: Mapping[str, int]) -> bool:
 
 
 def mirrored(view: View, version: str, percent: int) -> Write | None:
-    """The next write that gives a version copies of requests, or none."""
+    """The next write that gives a version copies of requests; with 0, that ends it.
+
+    Seldon marks who gets copies on its pods: they are started anew. The end of copies does not wait for that.
+    """
     spec = []
     for known, predictor in view.predictors.items():
         if known == version and percent:
             spec.append({**copy.deepcopy(dict(predictor)), "shadow": True, "traffic": percent})
-        elif known == version or predictor.get("shadow"):  # there is at most one
-            spec.append(_without(predictor) if predictor.get("shadow") else dict(predictor))
+        elif predictor.get("shadow"):  # there is at most one
+            spec.append(_with(predictor, traffic=0))
         else:
             spec.append(dict(predictor))
-    return spec_patch(spec) if spec != list(view.predictors.values()) else None
+    if spec != list(view.predictors.values()):
+        return spec_patch(spec)
+    if view.copies and not percent:
+        routes = [{k: v for k, v in r.items() if k not in ("mirror", "mirrorPercentage")} for r in view.route["spec"]["http"]]
+        return Write(kind="route", body={"spec": {"http": routes}})
+    return None
 
 
 def spec_patch(predictors: list[Any], *, live: bool | None = None) -> Write:
