@@ -1,4 +1,4 @@
-.PHONY: demo test test-cluster test-torch lint bench bench-rollout bench-sweep images lock setup
+.PHONY: demo test test-cluster test-seldon test-torch lint bench bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -8,6 +8,9 @@ test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -m cluster $(ARGS)
+
+test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in
+	.venv/bin/pytest -m seldon $(ARGS)
 
 test-torch: setup  ## the tests that need PyTorch: its environment is 6.4 GB, which are 2.7 GB to download
 	.venv/bin/pytest -m torch $(ARGS)

@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parts = asked & {"helm", "s3"} if "any_store" not in asked else set()
         if here == "cluster" or parts:
             item.add_marker(pytest.mark.cluster)
+        if here == "seldon":
+            item.add_marker(pytest.mark.seldon)
 
 
 @pytest.fixture(scope="session")

@@ -112,9 +112,9 @@ class Kube:
             if not token:
                 return
 
-    def allowed(self, namespace: str, verb: str, resource: str) -> bool:
+    def allowed(self, namespace: str, verb: str, resource: str, *, group: str = "") -> bool:
         """Whether whoever we are may do that in a namespace; ``resource`` is as in ``pods/log``. Anybody may ask this."""
-        review = {"spec": {"resourceAttributes": _attributes(namespace, verb, resource)}}
+        review = {"spec": {"resourceAttributes": {"group": group, **_attributes(namespace, verb, resource)}}}
         return _granted(self.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review))
 
     def allowed_to(self, account: str, namespace: str, verb: str, resource: str) -> bool:

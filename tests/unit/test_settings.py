@@ -81,7 +81,7 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
         ("tracking_uri", "sqlite:///mlflow.db", "starts with http:// or https://, got 'sqlite:///mlflow.db'"),
         ("tracking_uri", "https://me:secret@mlflow", "tracking_username and tracking_password, got 'one with a user'"),
         ("runtime", "cloud", "expected one of: local, kubernetes, got 'cloud'"),
-        ("serving", "cloud", "expected one of: local, got 'cloud'"),
+        ("serving", "cloud", "expected one of: local, seldon, got 'cloud'"),
         ("profiles", "{", "expected JSON"),
         ("profiles", "[]", "expected a JSON object"),
         ("profiles", '{"a": {"cpu": 1}}', "expected cpu, memory_mb"),

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -26,7 +24,7 @@ from tradewind.serving.seldon import view as seen
 from tradewind.serving.seldon.desired import Options, deployment_name, model_uri, predictor, predictor_name, seldon_deployment
 from tradewind.serving.seldon.lease import Hold, held
 from tradewind.serving.seldon.objects import Objects
-from tradewind.serving.seldon.statistics import parse
+from tradewind.serving.seldon.statistics import SCRAPE_S, parse, scraped
 from tradewind.serving.seldon.view import View
 
 _LOOK_S = 0.25
@@ -36,7 +34,6 @@ _MIRROR_S = 300.0  # a version that gets copies, or no more, is started anew: th
 _GONE_S = 10.0  # after which what the operator leaves is taken away here
 _PUSH_S = 0.7  # within which Istio has told its gateways what is written
 _INFER_S = 60.0
-_SCRAPE_S = 3.0
 
 
 class SeldonServing:
@@ -169,7 +166,7 @@ class SeldonServing:
         services = {f"{name}-{p['name']}": version for version, p in view.predictors.items()}
         if not services:
             return {}
-        found = parse(self._scraped(), namespace=self._objects.namespace, services=services)
+        found = parse(scraped(self._statistics), namespace=self._objects.namespace, services=services)
         return {version: _with_answers(found[version], self._answers(view, p["name"])) for version, p in view.predictors.items()}
 
     def record(self, target: str) -> dict[str, Any] | None:
@@ -264,26 +261,6 @@ class SeldonServing:
     def _unmoved(self, view: View, target: str) -> str:
         return f"The requests to {target} are still shared as {view.shares or 'none'}"
 
-    def _scraped(self) -> list[str]:
-        """The text of each replica of the gateway.
-
-        Raises:
-            RuntimeUnavailable: one of them does not answer: counts without it would be wrong.
-        """
-        parts = urlsplit(self._statistics)
-        port = parts.port or 80
-        try:
-            found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
-            texts = []
-            for address in sorted(map(str, found)):
-                host = f"[{address}]" if ":" in address else address
-                response = self._http.get(f"http://{host}:{port}{parts.path}", timeout=_SCRAPE_S)
-                response.raise_for_status()
-                texts.append(response.text)
-        except (OSError, httpx.HTTPError) as error:
-            raise RuntimeUnavailable(f"The gateway's statistics at {self._statistics} cannot be read: {error}") from error
-        return texts
-
     def _answers(self, view: View, label: str) -> dict[str, int]:
         """What the pods of a version answered with; a pod that does not say is left out."""
         counts: Counter[str] = Counter()
@@ -293,7 +270,7 @@ class SeldonServing:
                 continue
             host = f"[{address}]" if ":" in address else address
             try:
-                response = self._http.get(f"http://{host}:9000/tradewind/answers", timeout=_SCRAPE_S)
+                response = self._http.get(f"http://{host}:9000/tradewind/answers", timeout=SCRAPE_S)
                 counts.update(response.json() if response.status_code == 200 else {})
             except (httpx.HTTPError, ValueError):
                 continue

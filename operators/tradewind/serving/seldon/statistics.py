@@ -8,9 +8,14 @@ has one, have all three. Istio's proxies leave them out unless asked: see README
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
+import httpx
+
+from tradewind.errors import RuntimeUnavailable
 from tradewind.serving.base import VersionStatistics
 from tradewind.serving.seldon.desired import HTTP
 
@@ -18,6 +23,7 @@ _LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _CLUSTER = f"outbound|{HTTP}|"
 _QUANTILES = (50, 90, 95, 99)
+SCRAPE_S = 3.0
 
 
 @dataclass
@@ -26,6 +32,23 @@ class _Counts:
     errors: int = 0
     active: int = 0
     below: dict[float, int] = field(default_factory=dict)  # requests that took at most so many milliseconds
+
+
+def scraped(url: str) -> list[str]:
+    """The text of each replica of the gateway: of every address that the URL's host has.
+
+    Raises:
+        RuntimeUnavailable: one of them does not answer: counts without it would be wrong.
+    """
+    parts = urlsplit(url)
+    port = parts.port or 80
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
+        with httpx.Client(trust_env=False, timeout=SCRAPE_S) as http:
+            answers = [http.get(f"http://{f'[{at}]' if ':' in at else at}:{port}{parts.path}") for at in sorted(found)]
+        return [answer.raise_for_status().text for answer in answers]
+    except (OSError, httpx.HTTPError) as error:
+        raise RuntimeUnavailable(f"The gateway's statistics at {url} cannot be read: {error}") from error
 
 
 def parse(texts: Sequence[str], *, namespace: str, services: dict[str, str]) -> dict[str, VersionStatistics]:
