@@ -44,23 +44,23 @@ def seldon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module", params=["local", pytest.param("seldon", marks=pytest.mark.seldon)])
-def kind(request: pytest.FixtureRequest) -> str:
+def serving_kind(request: pytest.FixtureRequest) -> str:
     """Which implementation of the seam."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def serving(kind: str, request: pytest.FixtureRequest) -> Serving:
-    if kind == "seldon":
+def serving(serving_kind: str, request: pytest.FixtureRequest) -> Serving:
+    if serving_kind == "seldon":
         return request.getfixturevalue("seldon").serving()  # type: ignore[no-any-return]
     running: Supervisor = request.getfixturevalue("supervisor")
     return LocalServing(folder=running.folder)
 
 
 @pytest.fixture(scope="module")
-def refer(kind: str, request: pytest.FixtureRequest) -> Refer:
+def refer(serving_kind: str, request: pytest.FixtureRequest) -> Refer:
     """A model as the serving finds it."""
-    return request.getfixturevalue("seldon").refer if kind == "seldon" else refer_to_file  # type: ignore[no-any-return]
+    return request.getfixturevalue("seldon").refer if serving_kind == "seldon" else refer_to_file  # type: ignore[no-any-return]
 
 
 @pytest.fixture

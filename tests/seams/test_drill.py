@@ -27,7 +27,7 @@ SAYS = {
 
 
 @pytest.fixture(scope="module")
-def kind() -> str:
+def serving_kind() -> str:
     return "local"
 
 

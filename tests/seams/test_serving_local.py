@@ -25,7 +25,7 @@ from tradewind.serving.local.client import LocalServing
 
 
 @pytest.fixture(scope="module")
-def kind() -> str:
+def serving_kind() -> str:
     return "local"
 
 
