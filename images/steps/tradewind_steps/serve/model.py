@@ -41,7 +41,7 @@ def serve() -> int:
     """Become MLServer. It starts in an empty folder: what it serves is in its environment, whatever lies beside the model."""
     folder = tempfile.mkdtemp(prefix="mlserver-")
     program = str(Path(sys.executable).with_name("mlserver"))
-    os.execv(program, [program, "start", folder])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, program, "start", folder])  # noqa: S606
 
 
 def fetch(uri: str, folder: Path) -> None:
@@ -67,9 +67,23 @@ def fetch(uri: str, folder: Path) -> None:
         if not (found / "MLmodel").is_file():
             raise RolloutAborted(f"{source} is no model in MLflow's format: it has no file MLmodel")
         try:
-            shutil.copytree(found, folder, dirs_exist_ok=True)
+            _place(found, folder)
         except (OSError, shutil.Error) as error:
             raise StoreError(f"The model cannot be copied to {folder}: {error}") from error
+
+
+def _place(found: Path, folder: Path) -> None:
+    """Entry by entry, in place of what an attempt before left: the folder itself is the kubelet's."""
+    for entry in found.iterdir():
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        if found.is_relative_to(folder):  # a copy already
+            entry.replace(target)
+        elif entry.is_dir():
+            shutil.copytree(entry, target)
+        else:
+            shutil.copyfile(entry, target)
 
 
 def _leave(words: str) -> None:

@@ -1,0 +1,95 @@
+"""The serve image in a pod of Seldon's, as Seldon starts it: with a model's URI and a folder, then to serve what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from live import until
+
+from tradewind.runtimes.environments import Environments
+from tradewind.serving.local.process import free_port
+from tradewind.store import Store, hash_folder
+
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def start(environments: Environments) -> Start:
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [environments.python("serve"), "-m", "tradewind_steps", *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+
+    return run
+
+
+def a_model(folder: Path) -> Path:
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}")
+    (folder / "data" / "weights").write_bytes(b"\x00" * 100)
+    return folder
+
+
+def test_a_model_is_fetched_whole_and_twice_does_no_harm(start: Start, any_store: Store, tmp_path: Path) -> None:
+    model, folder = a_model(tmp_path / "model"), tmp_path / "mnt"
+    folder.mkdir()
+    uri = f"{any_store.root}/models/m"
+    any_store.upload(model, uri)
+    for _ in range(2):
+        done = start(f"{uri}#sha256={hash_folder(model)}", folder)
+        assert done.returncode == 0, done.stdout
+        assert hash_folder(folder) == hash_folder(model)
+
+
+def test_what_is_wrong_with_a_model_is_said_and_ends_otherwise_than_what_may_pass(start: Start, tmp_path: Path) -> None:
+    model, folder = a_model(tmp_path / "model"), tmp_path / "mnt"
+    folder.mkdir()
+    sha256 = hash_folder(model)
+    for uri, said in (
+        (f"file://{tmp_path}/nowhere#sha256={sha256}", f"There is no model folder at file://{tmp_path}/nowhere"),
+        (f"file://{model}#sha256={'0' * 64}", f"expected sha256 {'0' * 64}, got {sha256}"),
+        (f"file://{model}", "expected sha256 in its URI"),
+    ):
+        done = start(uri, folder)
+        assert (done.returncode, said in done.stdout) == (1, True), done.stdout
+    (model / "MLmodel").unlink()
+    done = start(f"file://{model}#sha256={hash_folder(model)}", folder)
+    assert done.returncode == 1 and "has no file MLmodel" in done.stdout
+    assert list(folder.iterdir()) == []
+    assert start("s3://no").returncode == 2
+
+
+def test_a_model_is_served_by_what_the_environment_says(environments: Environments, tmp_path: Path) -> None:
+    folder = Path(tmp_path / "models")
+    script = Path(__file__).parents[1] / "seams/make_models.py"
+    subprocess.run([environments.python("train"), script, folder], check=True, capture_output=True)
+    port, environment = free_port(), dict(os.environ)
+    environment |= {
+        "MLSERVER_HTTP_PORT": str(port), "MLSERVER_GRPC_PORT": str(free_port()), "MLSERVER_METRICS_PORT": str(free_port()),
+        "MLSERVER_METRICS_ENDPOINT": "/prometheus", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_MODEL_NAME": "flight_delay",
+        "MLSERVER_MODEL_VERSION": "3", "MLSERVER_MODEL_URI": str(folder / "logistic"),
+        "MLSERVER_MODEL_IMPLEMENTATION": "tradewind_steps.serve.runtime.Runtime",
+    }  # fmt: skip
+    process = subprocess.Popen([environments.python("serve"), "-m", "tradewind_steps", "serve"], env=environment)
+    at = f"http://127.0.0.1:{port}/v2/models/flight_delay"
+    try:
+        until(lambda: process.poll() is not None or _answers(f"{at}/ready"), within_s=90, what="the model")
+        request = (folder / "logistic" / "smoke.json").read_text()
+        answer = httpx.post(f"{at}/infer", json=json.loads(request)["request"], trust_env=False, timeout=30).json()
+        assert (answer["model_name"], answer["model_version"]) == ("flight_delay", "3")
+        assert httpx.get(f"http://127.0.0.1:{port}/tradewind/answers", trust_env=False).json() == {}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
