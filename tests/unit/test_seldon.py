@@ -272,6 +272,9 @@ def test_why_a_version_does_not_come_is_said_in_its_own_words() -> None:
     again = dataclasses.replace(view, pods=(pod("v2", initContainerStatuses=[ended("i", 75, "the store is away")]),))
     assert seen.hopeless(again, "v2") is None and "the store is away" in (seen.trouble(again, "v2") or "")
     assert seen.hopeless(view, "v2") is None
+    leaving = copy.deepcopy(broken.pods)
+    leaving[0]["metadata"]["deletionTimestamp"] = "2026-11-26T00:00:00Z"
+    assert seen.hopeless(dataclasses.replace(view, pods=leaving), "v2") is None
 
 
 def test_pods_that_cannot_be_made_are_named() -> None:

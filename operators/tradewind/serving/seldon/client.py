@@ -266,7 +266,7 @@ class SeldonServing:
         counts: Counter[str] = Counter()
         for pod in view.pods_of(label):
             address = pod.get("status", {}).get("podIP")
-            if not address or pod["metadata"].get("deletionTimestamp"):
+            if not address:
                 continue
             host = f"[{address}]" if ":" in address else address
             try:

@@ -44,7 +44,9 @@ class View:
         return next((d for d in self.deployments if label(d, "version") == predictor), None)
 
     def pods_of(self, predictor: str) -> list[Object]:
-        return [pod for pod in self.pods if label(pod, "version") == predictor]
+        """Those that nobody takes away: how one of the others ends says nothing."""
+        mine = [pod for pod in self.pods if label(pod, "version") == predictor]
+        return [pod for pod in mine if not pod["metadata"].get("deletionTimestamp")]
 
     def address(self, predictor: str) -> str:
         """Where a predictor answers, past the split; empty before its Service is there."""
