@@ -2,8 +2,8 @@
 
 KUBECONFIG names the cluster; it has Istio with the gateway ``istio-system/seldon-gateway``. TRADEWIND_TEST_GATEWAY is that
 gateway's address, TRADEWIND_TEST_GATEWAY_STATISTICS its Envoy's, TRADEWIND_TEST_HOST an address of this machine that pods reach,
-TRADEWIND_TEST_IMAGE the pattern of the images on its nodes. Seldon's operator is a stand-in (`cluster.seldon_standin`), started
-here, unless SELDON=real: then the cluster has the real one.
+TRADEWIND_TEST_IMAGE the pattern of the images on its nodes, TRADEWIND_TEST_SERVING_NAMESPACE a namespace that is made and deleted.
+Seldon's operator is a stand-in (`cluster.seldon_standin`), started here, unless SELDON=real: then the cluster has the real one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tradewind.serving.seldon.desired import Options
 from tradewind.store import Store, hash_folder
 
 REAL = os.environ.get("SELDON") == "real"
-NAMESPACE = "tradewind-seldon"
+NAMESPACE = os.environ.get("TRADEWIND_TEST_SERVING_NAMESPACE", "tradewind-seldon")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 GATEWAY = os.environ.get("TRADEWIND_TEST_GATEWAY", "http://10.77.0.2:8003")
 STATISTICS = os.environ.get("TRADEWIND_TEST_GATEWAY_STATISTICS", "http://10.77.0.2:15000/stats/prometheus")

@@ -276,7 +276,7 @@ def test_another_model_under_a_version_that_is_loaded_is_refused(platform: Platf
         platform.serving().load(TARGET, "1", other)
 
 
-@pytest.mark.parametrize(("failing", "spec"), [(False, CANARY), (True, CANARY), (False, MIRROR)])
+@pytest.mark.parametrize(("failing", "spec"), [(False, MIRROR), (True, CANARY)])
 def test_killed_at_any_write_it_ends_all_new_or_all_old(tmp_path: Path, failing: bool, spec: dict[str, Any]) -> None:
     """Before and after every write to the cluster and of the alias, with another process that goes on."""
     number, expected = 0, ({"1": 100}, {"1"}, "1") if failing else ({"2": 100}, {"2"}, "2")

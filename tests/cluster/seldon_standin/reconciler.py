@@ -88,13 +88,12 @@ class Operator:
                 self._create(wanted)
                 ready = False
                 continue
-            if found["metadata"].get("deletionTimestamp"):
-                status.get("deploymentStatus", {}).pop(name, None)
-                ready = False
-                continue
+            # One that is on its way out is written like any other; whether it is ready its status says.
             if found["metadata"].get("annotations", {}).get(_APPLIED) != mark:
-                wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-                self._kube.ask("PUT", f"{self._paths['Deployment']}/{name}", wanted)
+                names = ("labels", "annotations")
+                metadata = {**found["metadata"], **{name: wanted["metadata"][name] for name in names}}
+                body = {**found, "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": wanted["spec"]}
+                self._kube.ask("PUT", f"{self._paths['Deployment']}/{name}", body)
                 ready = False
                 continue
             counts = found.get("status", {})
