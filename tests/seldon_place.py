@@ -2,7 +2,7 @@
 
 KUBECONFIG names the cluster; it has Istio with the gateway ``istio-system/seldon-gateway``. TRADEWIND_TEST_GATEWAY is that
 gateway's address, TRADEWIND_TEST_GATEWAY_STATISTICS its Envoy's, TRADEWIND_TEST_HOST an address of this machine that pods reach,
-TRADEWIND_TEST_IMAGE the pattern of the images on its nodes, TRADEWIND_TEST_SERVING_NAMESPACE a namespace that is made and deleted.
+TRADEWIND_TEST_IMAGE the pattern of the images on its nodes, TRADEWIND_TEST_SERVING_NAMESPACE one that is made and deleted.
 Seldon's operator is a stand-in (`cluster.seldon_standin`), started here, unless SELDON=real: then the cluster has the real one.
 """
 
