@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +85,12 @@ def test_a_model_is_served_by_what_the_environment_says(environments: Environmen
         answer = httpx.post(f"{at}/infer", json=json.loads(request)["request"], trust_env=False, timeout=30).json()
         assert (answer["model_name"], answer["model_version"]) == ("flight_delay", "3")
         assert httpx.get(f"http://127.0.0.1:{port}/tradewind/answers", trust_env=False).json() == {}
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            for _ in range(2):
+                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 200"), "a gateway's idle connection is kept"
+                connection.settimeout(5)
+                time.sleep(7)
     finally:
         process.kill()
         process.wait()

@@ -291,6 +291,7 @@ ISTIO = """
 envoy_cluster_upstream_rq_completed{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 20
 envoy_cluster_upstream_rq_xx{response_code_class="5xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 3
 envoy_cluster_upstream_rq_xx{response_code_class="2xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 17
+envoy_cluster_external_upstream_rq_completed{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 20
 envoy_cluster_upstream_rq_active{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 1
 envoy_cluster_upstream_rq_time_bucket{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local",le="5"} 10
 envoy_cluster_upstream_rq_time_bucket{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local",le="10"} 20
@@ -299,8 +300,9 @@ envoy_cluster_upstream_rq_completed{cluster_name="outbound|9000|v2|m-v2.others.s
 envoy_cluster_upstream_rq_completed{cluster_name="outbound|9500|v2|m-v2.models.svc.cluster.local"} 500
 """
 PLAIN = """
-envoy_cluster_models_svc_cluster_local_upstream_rq_completed{envoy_cluster_name="outbound|9000|v2|m-v2"} 5
-envoy_cluster_models_svc_cluster_local_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="outbound|9000|v2|m-v2"} 2
+envoy_cluster_models_svc_cluster_local__upstream_rq_completed{envoy_cluster_name="outbound|9000|v2|m-v2"} 5
+envoy_cluster_models_svc_cluster_local__upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="outbound|9000|v2|m-v2"} 2
+envoy_cluster_models_svc_cluster_local__internal_upstream_rq_completed{envoy_cluster_name="outbound|9000|v2|m-v2"} 5
 envoy_cluster_others_svc_cluster_local_upstream_rq_completed{envoy_cluster_name="outbound|9000|v2|m-v2"} 500
 """
 

@@ -64,10 +64,12 @@ class Operator:
         ready = self._deployments(sdep, status)
         if ready:
             self._complete(sdep, status, services)
+        ready = ready and not status.pop("stale", False)
         status["conditions"] = _conditions(status, ready)
         first = made.key(sdep, sdep["spec"]["predictors"][0])
         path = f"/v2/models/{sdep['spec']['predictors'][0]['graph']['name']}/infer"
         status["address"] = {"url": f"http://{first}.{sdep['metadata']['namespace']}.svc.cluster.local:9000{path}"}
+        status.pop("stale", None)
         status["state"] = "Available" if ready and not missing else ("Failed" if status.pop("stuck", False) else "Creating")
         status.pop("stuck", None)
         status["description"] = ""
@@ -94,8 +96,7 @@ class Operator:
                 metadata = {**found["metadata"], **{name: wanted["metadata"][name] for name in names}}
                 body = {**found, "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": wanted["spec"]}
                 self._kube.ask("PUT", f"{self._paths['Deployment']}/{name}", body)
-                ready = False
-                continue
+                status["stale"] = True  # what follows is made of the status of before the change, as the operator does
             counts = found.get("status", {})
             now = {k: counts[k] for k in ("replicas", "availableReplicas") if counts.get(k)}
             if now or name in status.get("deploymentStatus", {}):

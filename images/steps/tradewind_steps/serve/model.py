@@ -7,11 +7,11 @@ with the hash that the model must have. ``serve``, the model's container, is MLS
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tradewind.errors import RolloutAborted, StoreError, TradewindError
 from tradewind.store import Store, hash_folder
@@ -19,6 +19,8 @@ from tradewind.store import Store, hash_folder
 log = logging.getLogger("tradewind")
 SERVE = "serve"
 AGAIN = 75  # EX_TEMPFAIL: it may work next time, unlike with any other code
+# Seldon has Envoy keep an idle connection for 60 s. MLServer would close it after 5, perhaps while a request is on its way.
+_KEEP_ALIVE_S = 75
 _LAST_WORDS = Path("/dev/termination-log")
 
 
@@ -38,10 +40,19 @@ def run(arguments: list[str]) -> int:
 
 
 def serve() -> int:
-    """Become MLServer. It starts in an empty folder: what it serves is in its environment, whatever lies beside the model."""
-    folder = tempfile.mkdtemp(prefix="mlserver-")
-    program = str(Path(sys.executable).with_name("mlserver"))
-    os.execv(sys.executable, [sys.executable, program, "start", folder])  # noqa: S606
+    """Be MLServer. It starts in an empty folder: what it serves is in its environment, whatever lies beside the model."""
+    import uvicorn
+    from mlserver.cli import main
+
+    plain = uvicorn.Config.__init__
+
+    def patient(self: uvicorn.Config, *arguments: Any, **options: Any) -> None:
+        plain(self, *arguments, **{"timeout_keep_alive": _KEEP_ALIVE_S, **options})
+
+    uvicorn.Config.__init__ = patient  # type: ignore[method-assign]
+    sys.argv = ["mlserver", "start", tempfile.mkdtemp(prefix="mlserver-")]
+    main()
+    return 0
 
 
 def fetch(uri: str, folder: Path) -> None:

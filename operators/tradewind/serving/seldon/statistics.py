@@ -76,7 +76,9 @@ def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str
         at = metric.find("upstream_rq_")
         # An Envoy that was not told how Istio names clusters takes what follows the first dot for a part of the metric's name.
         place = rest or metric[:at].removeprefix("envoy_cluster_").replace("_", ".")
-        if at >= 0 and place.startswith((f"{namespace}.svc", f"{namespace.replace('-', '.')}.svc")):
+        # Requests are counted again by whether they came from inside: ``internal_upstream_rq_...``.
+        again = metric[:at].endswith(("internal_", "external_"))
+        if at >= 0 and not again and place.startswith(f"{namespace.replace('-', '.') if not rest else namespace}.svc"):
             yield metric[at:], service, labels, int(float(found[3]))
 
 
