@@ -179,11 +179,7 @@ class Settings:
         home = Path(text("home") or "").expanduser()
         if not home.is_absolute():
             raise _wrong("home", "an absolute path", str(home))
-        serving = _one_of("serving", SERVINGS, text("serving") or "")
         at = {option: text(option) or "" for option in ("serving_gateway", "serving_statistics")}
-        for option, value in at.items():
-            if value or serving == "seldon":
-                at[option] = _web(option, value)
         return cls(
             home=home,
             store_uri=_place("store_uri", text("store_uri") or str(home / "store")),
@@ -192,7 +188,7 @@ class Settings:
             tracking_username=text("tracking_username"),
             tracking_password=text("tracking_password"),
             runtime=_one_of("runtime", RUNTIMES, text("runtime") or ""),
-            serving=serving,
+            serving=_one_of("serving", SERVINGS, text("serving") or ""),
             namespace=text("namespace") or "",
             image=_image(text("image") or ""),
             service_account=text("service_account") or "",
@@ -200,7 +196,7 @@ class Settings:
             schedule_timeout_s=_seconds("schedule_timeout_s", text("schedule_timeout_s") or ""),
             startup_timeout_s=_seconds("startup_timeout_s", text("startup_timeout_s") or ""),
             serving_namespace=text("serving_namespace") or "",
-            **at,
+            **{option: _web(option, value) if value else "" for option, value in at.items()},
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
             dags_folder=dags_folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -66,22 +67,31 @@ def test_what_is_wrong_with_a_model_is_said_and_ends_otherwise_than_what_may_pas
     assert start("s3://no").returncode == 2
 
 
-def test_a_model_is_served_by_what_the_environment_says(environments: Environments, tmp_path: Path) -> None:
-    folder = Path(tmp_path / "models")
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Path:
+    folder = tmp_path_factory.mktemp("models")
     script = Path(__file__).parents[1] / "seams/make_models.py"
     subprocess.run([environments.python("train"), script, folder], check=True, capture_output=True)
-    port, environment = free_port(), dict(os.environ)
-    environment |= {
+    return folder
+
+
+def serving(environments: Environments, model: Path, port: int) -> subprocess.Popen[str]:
+    told = {
         "MLSERVER_HTTP_PORT": str(port), "MLSERVER_GRPC_PORT": str(free_port()), "MLSERVER_METRICS_PORT": str(free_port()),
         "MLSERVER_METRICS_ENDPOINT": "/prometheus", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_MODEL_NAME": "flight_delay",
-        "MLSERVER_MODEL_VERSION": "3", "MLSERVER_MODEL_URI": str(folder / "logistic"),
+        "MLSERVER_MODEL_VERSION": "3", "MLSERVER_MODEL_URI": str(model),
         "MLSERVER_MODEL_IMPLEMENTATION": "tradewind_steps.serve.runtime.Runtime",
     }  # fmt: skip
-    process = subprocess.Popen([environments.python("serve"), "-m", "tradewind_steps", "serve"], env=environment)
-    at = f"http://127.0.0.1:{port}/v2/models/flight_delay"
+    command = [environments.python("serve"), "-m", "tradewind_steps", "serve"]
+    return subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_model_is_served_by_what_the_environment_says(environments: Environments, models: Path) -> None:
+    port = free_port()
+    process, at = serving(environments, models / "logistic", port), f"http://127.0.0.1:{port}/v2/models/flight_delay"
     try:
         until(lambda: process.poll() is not None or _answers(f"{at}/ready"), within_s=90, what="the model")
-        request = (folder / "logistic" / "smoke.json").read_text()
+        request = (models / "logistic" / "smoke.json").read_text()
         answer = httpx.post(f"{at}/infer", json=json.loads(request)["request"], trust_env=False, timeout=30).json()
         assert (answer["model_name"], answer["model_version"]) == ("flight_delay", "3")
         assert httpx.get(f"http://127.0.0.1:{port}/tradewind/answers", trust_env=False).json() == {}
@@ -94,6 +104,24 @@ def test_a_model_is_served_by_what_the_environment_says(environments: Environmen
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_server_without_its_model_is_never_ready_and_does_not_end_well(
+    environments: Environments, models: Path, tmp_path: Path
+) -> None:
+    model, port = Path(shutil.copytree(models / "logistic", tmp_path / "model")), free_port()
+    (model / "model.pkl").write_bytes((model / "model.pkl").read_bytes()[:200])
+    process = serving(environments, model, port)
+    ready = 0
+    try:
+        while process.poll() is None:
+            ready += _answers(f"http://127.0.0.1:{port}/v2/health/ready")
+            time.sleep(0.01)
+        said = process.communicate()[0]
+    finally:
+        process.kill()
+    assert (ready, process.returncode) == (0, 1)
+    assert said.rstrip().endswith("_pickle.UnpicklingError: pickle data was truncated"), said[-2000:]
 
 
 def _answers(url: str) -> bool:

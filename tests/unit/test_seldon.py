@@ -269,6 +269,10 @@ def test_why_a_version_does_not_come_is_said_in_its_own_words() -> None:
     broken = dataclasses.replace(view, pods=(pod("v2", containerStatuses=[ended("model", 1, log)]),))
     assert (seen.hopeless(broken, "v2") or "").startswith("_pickle.UnpicklingError: pickle data was truncated\n")
     assert seen.restarts(broken, "v2") == 1
+    well = dataclasses.replace(view, pods=(pod("v2", containerStatuses=[ended("model", 0, "")]),))
+    assert "its container model ended with exit code 0" in (seen.hopeless(well, "v2") or ""), "a server is not to end"
+    done = {"name": "model-model-initializer", "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}
+    assert seen.hopeless(dataclasses.replace(view, pods=(pod("v2", initContainerStatuses=[done]),)), "v2") is None
     again = dataclasses.replace(view, pods=(pod("v2", initContainerStatuses=[ended("i", 75, "the store is away")]),))
     assert seen.hopeless(again, "v2") is None and "the store is away" in (seen.trouble(again, "v2") or "")
     assert seen.hopeless(view, "v2") is None

@@ -13,6 +13,7 @@ import pytest
 
 from tradewind.errors import SpecError
 from tradewind.profiles import PROFILES, Profile
+from tradewind.serving import serving_for
 from tradewind.settings import Settings
 
 
@@ -141,3 +142,12 @@ def test_importing_the_module_imports_no_airflow(in_airflow: Callable[..., str])
         "import sys, tradewind.settings, tradewind.provider; print(sorted({'airflow', 'fsspec'} & set(sys.modules)))"
     )
     assert shown == "[]"
+
+
+def test_seldon_without_its_addresses_is_refused_where_models_are_to_serve() -> None:
+    with pytest.raises(SpecError, match="serving_gateway: with serving = seldon expected an address, got none"):
+        serving_for(read(serving="seldon"))
+    with pytest.raises(SpecError, match="serving_statistics: with serving"):
+        serving_for(read(serving="seldon", serving_gateway="https://models.example.org"))
+    with pytest.raises(SpecError, match=r"serving_gateway.*starts with http"):
+        read(serving_gateway="models.example.org")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tradewind.errors import SpecError
 from tradewind.serving.base import Serving
-from tradewind.settings import SERVINGS, Settings
+from tradewind.settings import SECTION, SERVINGS, Settings
 
 
 def serving_for(settings: Settings) -> Serving:
@@ -14,6 +14,9 @@ def serving_for(settings: Settings) -> Serving:
 
         return LocalServing(folder=settings.home / "serving")
     if settings.serving == "seldon":
+        for option in ("serving_gateway", "serving_statistics"):
+            if not getattr(settings, option):
+                raise SpecError(f"[{SECTION}] {option}: with serving = seldon expected an address, got none")
         import tradewind
         from tradewind.kube import kube_for
         from tradewind.serving.seldon.client import SeldonServing
@@ -30,4 +33,4 @@ def serving_for(settings: Settings) -> Serving:
                 secret=settings.step_secret,
             ),
         )
-    raise SpecError(f"[tradewind] serving is {settings.serving!r}, expected one of: {', '.join(SERVINGS)}")
+    raise SpecError(f"[{SECTION}] serving is {settings.serving!r}, expected one of: {', '.join(SERVINGS)}")

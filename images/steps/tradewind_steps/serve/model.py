@@ -7,9 +7,11 @@ with the hash that the model must have. ``serve``, the model's container, is MLS
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ AGAIN = 75  # EX_TEMPFAIL: it may work next time, unlike with any other code
 # Seldon has Envoy keep an idle connection for 60 s. MLServer would close it after 5, perhaps while a request is on its way.
 _KEEP_ALIVE_S = 75
 _LAST_WORDS = Path("/dev/termination-log")
+_MOST = 3000  # characters: the kubelet keeps 4 KiB
 
 
 def run(arguments: list[str]) -> int:
@@ -44,11 +47,24 @@ def serve() -> int:
     import uvicorn
     from mlserver.cli import main
 
-    plain = uvicorn.Config.__init__
+    from tradewind_steps.serve.runtime import Runtime
+
+    load, plain = Runtime.load, uvicorn.Config.__init__
+
+    async def or_end(self: Runtime) -> bool:
+        """MLServer goes on without a model that it cannot load, says for a moment that it is ready, and ends with exit code 0."""
+        try:
+            return await load(self)
+        except Exception:
+            words = traceback.format_exc()
+            log.error("%s", words)
+            _leave(words[-_MOST:])
+            os._exit(1)
 
     def patient(self: uvicorn.Config, *arguments: Any, **options: Any) -> None:
         plain(self, *arguments, **{"timeout_keep_alive": _KEEP_ALIVE_S, **options})
 
+    Runtime.load = or_end  # type: ignore[method-assign]
     uvicorn.Config.__init__ = patient  # type: ignore[method-assign]
     sys.argv = ["mlserver", "start", tempfile.mkdtemp(prefix="mlserver-")]
     main()

@@ -15,7 +15,7 @@ from tradewind.settings import SECTION, Settings
 RIGHTS = (
     (crds.SELDON, "seldondeployments", ("create", "get", "patch", "delete")),
     ("networking.istio.io", "virtualservices", ("get", "patch")),
-    ("networking.istio.io", "destinationrules", ("delete",)),
+    ("networking.istio.io", "destinationrules", ("list", "delete")),
     ("apps", "deployments", ("list", "delete")),
     ("", "pods", ("list",)),
     ("", "services", ("list",)),
@@ -29,6 +29,8 @@ def look(settings: Settings) -> Iterator[Result]:
     if settings.runtime == "local":  # else it is among the cluster's kinds
         yield from crds.seldon(kube, settings)
     yield from _rights(kube, settings.serving_namespace)
+    if not settings.serving_gateway:
+        yield failed("gateway", "no address is set by which clients reach it", f"Set [{SECTION}] serving_gateway")
     try:
         replicas = len(scraped(settings.serving_statistics))
     except RuntimeUnavailable as error:

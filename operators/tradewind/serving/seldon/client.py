@@ -31,9 +31,10 @@ _LOOK_S = 0.25
 _START_S = 600.0  # for a node, an image and a model
 _SHIFT_S = 180.0  # a version that got copies is started anew before it gets a share
 _MIRROR_S = 300.0  # a version that gets copies, or no more, is started anew: that is Seldon's way
-_GONE_S = 10.0  # after which what the operator leaves is taken away here
+_GONE_S = 3.0  # after which what the operator leaves is taken away here
 _PUSH_S = 0.7  # within which Istio has told its gateways what is written
 _INFER_S = 60.0
+_ROUTED_S = 10.0
 
 
 class SeldonServing:
@@ -91,10 +92,17 @@ class SeldonServing:
         served = self.observe(target).versions.get(version)
         if not served:
             raise RolloutAborted(f"{target} version {version} is not loaded")
-        try:
-            response = self._http.post(f"{served.url}/infer", json=request, timeout=_INFER_S)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RolloutAborted(f"{target} version {version} does not answer: {error or type(error).__name__}") from error
+        deadline = time.monotonic() + _ROUTED_S
+        while True:
+            try:
+                response = self._http.post(f"{served.url}/infer", json=request, timeout=_INFER_S)
+                break
+            except httpx.ConnectError as error:  # a Service leads nowhere until every node has heard of its pod
+                if not served.ready or time.monotonic() > deadline:
+                    raise RolloutAborted(f"{target} version {version} does not answer: {error}") from error
+                time.sleep(_LOOK_S)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise RolloutAborted(f"{target} version {version} does not answer: {error or type(error).__name__}") from error
         if response.status_code != 200:
             raise RolloutAborted(f"{target} version {version} answered {response.status_code}: {response.text[:2000]}")
         answer: dict[str, Any] = response.json()
@@ -139,7 +147,7 @@ class SeldonServing:
         def done(view: View) -> bool:
             return moves.in_effect(view, wanted) if wanted else not view.shares
 
-        deadline = time.monotonic() + _SHIFT_S
+        before, deadline = {p["name"] for p in view.predictors.values()}, time.monotonic() + _SHIFT_S
         while not done(view):
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{self._unmoved(view, target)} after {_SHIFT_S:g} s: {self._why(view)}")
@@ -147,6 +155,8 @@ class SeldonServing:
             if step(self._objects.change(name, step)) is None:
                 time.sleep(_LOOK_S)
             view = self._objects.view(name)
+        if gone := before - {p["name"] for p in view.predictors.values()}:
+            self._swept(name, gone)
         time.sleep(_PUSH_S)
 
     def unload(self, target: str, version: str) -> None:
@@ -230,13 +240,17 @@ class SeldonServing:
         view = self._objects.view(name)
         if set(view.predictors) <= {version}:
             self._objects.delete(name)
-            self._objects.clean(name, label)
             self._until(name, lambda view: not view.sdep, what=f"{name} is gone", within_s=_SHIFT_S)
             return
         self._objects.change(name, without)
-        with suppress(RuntimeUnavailable):  # where the operator has forgotten it
-            self._until(name, lambda view: _leaving(view, label), what=f"{label} leaves", within_s=_GONE_S)
-        self._objects.clean(name, label)
+        self._swept(name, {label})
+
+    def _swept(self, name: str, gone: set[str]) -> None:
+        """Nothing left of predictors that are out of the spec; their pods end by themselves."""
+        with suppress(RuntimeUnavailable):  # where the operator has forgotten them, or waits for others
+            what = f"{', '.join(sorted(gone))} leave"
+            self._until(name, lambda view: all(_leaving(view, label) for label in gone), what=what, within_s=_GONE_S)
+        self._objects.clean(name)
 
     def _well(self, view: View, version: str) -> bool:
         return version in view.predictors and seen.settled(view, view.predictors[version])

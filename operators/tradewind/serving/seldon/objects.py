@@ -11,7 +11,7 @@ from urllib.parse import quote
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
 from tradewind.kube import Conflict, Forbidden, Kube
 from tradewind.serving.seldon.moves import Write
-from tradewind.serving.seldon.view import View
+from tradewind.serving.seldon.view import View, leftovers
 
 _TRIES = 20  # of a write that others are faster than
 RECORD = "record.json"
@@ -77,15 +77,20 @@ class Objects:
         """The SeldonDeployment, and with it all that the operator made for it."""
         self.kube.ask("DELETE", f"{self._sdeps}/{name}", missing=True)
 
-    def clean(self, name: str, predictor: str) -> None:
-        """What the operator leaves of a predictor that is gone from the spec: its DestinationRule, always; its Deployment,
-        where it never had a pod."""
-        self.kube.ask("DELETE", f"{self._istio}/destinationrules/{name}-{predictor}", missing=True)
-        for deployment in self.view(name).deployments:
+    def clean(self, name: str) -> None:
+        """Take away what the operator leaves of predictors that are gone from the spec: their DestinationRules, always; their
+        Deployments, where these never had a pod."""
+        view = self.view(name)
+        wanted = {f"{name}-{predictor['name']}" for predictor in view.predictors.values()}
+        for rule in self.kube.items(f"{self._istio}/destinationrules"):
+            found = rule["metadata"]["name"]
+            owners = {owner["name"] for owner in rule["metadata"].get("ownerReferences", [])}
+            if name in owners and found not in wanted and found.removeprefix(f"{name}-") not in view.shares:
+                self.kube.ask("DELETE", f"{self._istio}/destinationrules/{found}", missing=True)
+        for deployment in leftovers(view):
             metadata = deployment["metadata"]
-            if metadata["labels"].get("version") == predictor and not metadata.get("deletionTimestamp"):
-                self.kube.ask("DELETE", f"{self._deployments}/{metadata['name']}", {"preconditions": {"uid": metadata["uid"]}},
-                              missing=True)  # fmt: skip
+            body = {"preconditions": {"uid": metadata["uid"]}}
+            self.kube.ask("DELETE", f"{self._deployments}/{metadata['name']}", body, missing=True)
 
     # -- the record -----------------------------------------------------------------------------------------------
 

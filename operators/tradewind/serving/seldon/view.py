@@ -179,10 +179,10 @@ def hopeless(view: View, predictor: str) -> str | None:
     for pod in view.pods_of(predictor):
         for status in _containers(pod):
             ended = _terminated(status)
+            if ended is None:
+                continue
             # What may pass next time says so by its exit code (EX_TEMPFAIL), and is tried again by the kubelet.
-            if ended and ended.get("exitCode") not in (0, 75):
-                return _ended(status)
-            if ended and ended.get("exitCode") == 75 and int(status.get("restartCount", 0)) >= 5:
+            if ended.get("exitCode") != 75 or int(status.get("restartCount", 0)) >= 5:
                 return _ended(status)
     return None
 
@@ -194,8 +194,9 @@ def _containers(pod: Object) -> Iterator[Object]:
 
 
 def _terminated(status: Object) -> Object | None:
+    """How a container ended; None where it has not, or was to: a loader that is done."""
     found: Object | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
-    return found if found and found.get("exitCode") != 0 else None
+    return found if found and (found.get("exitCode") != 0 or status["name"] == GRAPH) else None
 
 
 def _ended(status: Object) -> str | None:
