@@ -1,4 +1,4 @@
-.PHONY: demo test test-cluster test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
+.PHONY: demo test test-cluster test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -8,6 +8,9 @@ test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -m cluster $(ARGS)
+
+test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in
+	.venv/bin/pytest -m seldon $(ARGS)
 
 test-ui: setup     ## the pages in a browser: Debian's chromium, or Chrome
 	.venv/bin/pytest -m ui $(ARGS)

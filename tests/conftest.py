@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
         if here == "ui":
             item.add_marker(pytest.mark.ui)
+        if here == "seldon":
+            item.add_marker(pytest.mark.seldon)
     items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())))
 
 

@@ -19,7 +19,7 @@ from tradewind.profiles import PROFILES, Profile, read_profiles
 
 SECTION = "tradewind"
 RUNTIMES = ("local", "kubernetes")
-SERVINGS = ("local",)
+SERVINGS = ("local", "seldon")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,20 @@ OPTIONS: Mapping[str, Option] = {
         description=f"Where models serve. One of: {', '.join(SERVINGS)}.",
         default="local",
     ),
+    "serving_namespace": Option(
+        description="Kubernetes namespace of the SeldonDeployments, where serving is seldon; it needs `service_account` and "
+        "`step_secret` as the steps' does.",
+        default="tradewind-serving",
+    ),
+    "serving_gateway": Option(
+        description="Address by which clients reach Istio's gateway, where serving is seldon.",
+        example="https://models.example.org",
+    ),
+    "serving_statistics": Option(
+        description="Where that gateway's Envoys show their statistics as Prometheus text, http; a host name with several "
+        "addresses, as a headless Service has, means all of them.",
+        example="http://istio-gateway-statistics.istio-system:15090/stats/prometheus",
+    ),
     "profiles": Option(
         description="Resource profiles that Dags name, as JSON: name to cpu (cores), memory_mb (MiB) and, as needed, "
         f"{', '.join(sorted(field.name for field in fields(Profile) if field.name not in ('cpu', 'memory_mb')))}; "
@@ -129,6 +143,9 @@ class Settings:
     step_secret: str | None = None
     schedule_timeout_s: int = 3600
     startup_timeout_s: int = 900
+    serving_namespace: str = "tradewind-serving"
+    serving_gateway: str = ""
+    serving_statistics: str = ""
     profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
     airflow_url: str = ""
     dags_folder: str = ""
@@ -162,6 +179,7 @@ class Settings:
         home = Path(text("home") or "").expanduser()
         if not home.is_absolute():
             raise _wrong("home", "an absolute path", str(home))
+        at = {option: text(option) or "" for option in ("serving_gateway", "serving_statistics")}
         return cls(
             home=home,
             store_uri=_place("store_uri", text("store_uri") or str(home / "store")),
@@ -177,6 +195,8 @@ class Settings:
             step_secret=text("step_secret"),
             schedule_timeout_s=_seconds("schedule_timeout_s", text("schedule_timeout_s") or ""),
             startup_timeout_s=_seconds("startup_timeout_s", text("startup_timeout_s") or ""),
+            serving_namespace=text("serving_namespace") or "",
+            **{option: _web(option, value) if value else "" for option, value in at.items()},
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
             dags_folder=dags_folder,

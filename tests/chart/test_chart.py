@@ -14,6 +14,7 @@ import pytest
 import yaml
 from rendering import CHART, Rendered
 
+from tradewind.cli.doctor import seldon
 from tradewind.profiles import PROFILES, Profile
 from tradewind.settings import OPTIONS, SERVINGS, Settings
 
@@ -31,7 +32,11 @@ networkPolicy: {enabled: false}
 profiles:
   gpu-a100: {cpu: 8, memory_mb: 1000000, gpus: 1, spot: true, node_selector: {gpu: a100}, tolerations: [{key: gpu}]}
 """
-ALL = {"default": "", "postgres": POSTGRES, "elsewhere": ELSEWHERE, "reaper": "reaper: {secret: airflow-login}"}
+SELDON = """
+settings: {serving: seldon, serving_gateway: "http://models.example.org", serving_statistics: "http://gateway:15090/stats"}
+serving: {namespace: models}
+"""
+ALL = {"seldon": SELDON, "default": "", "postgres": POSTGRES, "elsewhere": ELSEWHERE, "reaper": "reaper: {secret: airflow-login}"}
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 Render = Callable[..., Rendered]
@@ -92,7 +97,17 @@ def test_airflow_reads_what_values_say(render: Render) -> None:
 
 def test_values_know_every_setting_and_every_part_of_a_profile() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    elsewhere = {"runtime", "namespace", "image", "service_account", "step_secret", "store_uri", "data_root", "profiles"}
+    elsewhere = {
+        "serving_namespace",
+        "runtime",
+        "namespace",
+        "image",
+        "service_account",
+        "step_secret",
+        "store_uri",
+        "data_root",
+        "profiles",
+    }
     given = {name for name, option in OPTIONS.items() if not option.sensitive} - elsewhere
     known = schema["properties"]["settings"]["properties"]
     assert set(known) == given, "charts/tradewind/values.schema.json, settings: expected the options of tradewind.settings"
@@ -181,6 +196,18 @@ def test_airflow_may_run_pods_in_the_steps_namespace_and_nothing_else(render: Re
     assert [(s["namespace"], s["name"]) for s in subjects] == [
         ("airflow", "airflow-scheduler"), ("airflow", "airflow-worker"), ("airflow", "airflow-triggerer"),
     ]  # fmt: skip
+
+
+def test_a_rollout_on_seldon_may_do_what_doctor_looks_for_in_the_models_namespace(render: Render) -> None:
+    rendered = render(SELDON)
+    role = rendered.one("Role", "tradewind-rollout")
+    given = {(group, r): set(x["verbs"]) for x in role["rules"] for group in x["apiGroups"] for r in x["resources"]}
+    assert given == {(group, resource): set(verbs) for group, resource, verbs in seldon.RIGHTS}
+    assert role["metadata"]["namespace"] == settings(rendered, "airflow").serving_namespace == "models"
+    assert rendered.one("Namespace", "models")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+    accounts = [a["metadata"] for a in rendered.of("ServiceAccount")]
+    assert {"models", "tradewind-steps"} == {a["namespace"] for a in accounts if a["name"] == "tradewind-step"}
+    assert "tradewind-rollout" not in {r["metadata"]["name"] for r in render().of("Role")}
 
 
 def test_without_executors_a_step_has_no_rights(render: Render) -> None:

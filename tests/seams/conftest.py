@@ -1,14 +1,16 @@
-"""One supervisor a module, and small real models."""
+"""One serving of each kind a module, and small real models."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live import linked_home
-from served import Alias, Supervisor
+from served import Alias, Refer, Supervisor, roll_out
+from served import refer as refer_to_file
 
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import Serving
@@ -33,10 +35,39 @@ def supervisor(tmp_path_factory: pytest.TempPathFactory, environments: Environme
         started.end()
 
 
-@pytest.fixture(scope="module", params=["local"])
-def serving(request: pytest.FixtureRequest) -> Serving:
+@pytest.fixture(scope="module")
+def seldon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from seldon_place import place
+
+    with place(tmp_path_factory.mktemp("seldon")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["local", pytest.param("seldon", marks=pytest.mark.seldon)])
+def serving_kind(request: pytest.FixtureRequest) -> str:
+    """Which implementation of the seam."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def serving(serving_kind: str, request: pytest.FixtureRequest) -> Serving:
+    if serving_kind == "seldon":
+        return request.getfixturevalue("seldon").serving()  # type: ignore[no-any-return]
     running: Supervisor = request.getfixturevalue("supervisor")
     return LocalServing(folder=running.folder)
+
+
+@pytest.fixture(scope="module")
+def refer(serving_kind: str, request: pytest.FixtureRequest) -> Refer:
+    """A model as the serving finds it."""
+    return request.getfixturevalue("seldon").refer if serving_kind == "seldon" else refer_to_file  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def served(serving: Serving, refer: Refer, models: Path, alias: Alias) -> Serving:
+    """The serving with version 3 behind the target, and nothing else."""
+    roll_out(serving, alias, "3", refer(models / "logistic"))
+    return serving
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from live import until
 
@@ -59,6 +63,28 @@ class Supervisor:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(20)
+
+
+Refer = Callable[[Path], ArtifactRef]
+
+
+def variant(refer: Refer, folder: Path, models: Path, name: str, change: Callable[[Path], Any]) -> ArtifactRef:
+    """A model made from a good one by a change to its files."""
+    copy = Path(shutil.copytree(models / name, folder / "model"))
+    change(copy)
+    return refer(copy)
+
+
+def example(models: Path) -> dict[str, Any]:
+    request: dict[str, Any] = json.loads((models / "logistic" / "smoke.json").read_bytes())["request"]
+    return request
+
+
+def predict(serving: Serving, models: Path, target: str = TARGET) -> dict[str, Any]:
+    response = httpx.post(f"{serving.observe(target).endpoint_url}/infer", json=example(models), trust_env=False, timeout=30)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def refer(folder: Path) -> ArtifactRef:

@@ -27,6 +27,11 @@ SAYS = {
 
 
 @pytest.fixture(scope="module")
+def serving_kind() -> str:
+    return "local"
+
+
+@pytest.fixture(scope="module")
 def traffic(serving: Serving, models: Path, alias: Alias) -> Traffic:
     roll_out(serving, alias, "1", refer(models / "trees"), NAME)
     request = json.loads((models / "trees" / "smoke.json").read_bytes())["request"]

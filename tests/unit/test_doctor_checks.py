@@ -232,5 +232,5 @@ def test_the_command_says_all_as_json_and_by_its_exit_code(tmp_path: Path) -> No
     wrong = {**environment, "AIRFLOW__TRADEWIND__SERVING": "moon"}
     done = subprocess.run([*TRADEWIND, "doctor"], env=wrong, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "expected one of: local, got 'moon'" in done.stdout
+    assert "expected one of: local, seldon, got 'moon'" in done.stdout
     assert "everything else: cannot be looked at: settings failed" in done.stdout

@@ -13,6 +13,7 @@ import pytest
 
 from tradewind.errors import SpecError
 from tradewind.profiles import PROFILES, Profile
+from tradewind.serving import serving_for
 from tradewind.settings import Settings
 
 
@@ -81,7 +82,7 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
         ("tracking_uri", "sqlite:///mlflow.db", "starts with http:// or https://, got 'sqlite:///mlflow.db'"),
         ("tracking_uri", "https://me:secret@mlflow", "tracking_username and tracking_password, got 'one with a user'"),
         ("runtime", "cloud", "expected one of: local, kubernetes, got 'cloud'"),
-        ("serving", "cloud", "expected one of: local, got 'cloud'"),
+        ("serving", "cloud", "expected one of: local, seldon, got 'cloud'"),
         ("profiles", "{", "expected JSON"),
         ("profiles", "[]", "expected a JSON object"),
         ("profiles", '{"a": {"cpu": 1}}', "expected cpu, memory_mb"),
@@ -141,3 +142,12 @@ def test_importing_the_module_imports_no_airflow(in_airflow: Callable[..., str])
         "import sys, tradewind.settings, tradewind.provider; print(sorted({'airflow', 'fsspec'} & set(sys.modules)))"
     )
     assert shown == "[]"
+
+
+def test_seldon_without_its_addresses_is_refused_where_models_are_to_serve() -> None:
+    with pytest.raises(SpecError, match="serving_gateway: with serving = seldon expected an address, got none"):
+        serving_for(read(serving="seldon"))
+    with pytest.raises(SpecError, match="serving_statistics: with serving"):
+        serving_for(read(serving="seldon", serving_gateway="https://models.example.org"))
+    with pytest.raises(SpecError, match=r"serving_gateway.*starts with http"):
+        read(serving_gateway="models.example.org")

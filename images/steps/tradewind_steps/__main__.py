@@ -1,5 +1,7 @@
 """``python -m tradewind_steps``: run the step whose spec's URI is in TRADEWIND_SPEC, leave a manifest.
 
+With arguments it is a model's server, or what fetches a model for one: see `tradewind_steps.serve.model`.
+
 Exit code 0 after a success, 1 after a failure that is described in the manifest, 2 where no spec is named; anything else
 means that the process died before it could say why.
 """
@@ -25,6 +27,10 @@ log = logging.getLogger("tradewind")
 
 def main() -> int:
     configure_logging()
+    if arguments := sys.argv[1:]:
+        from tradewind_steps.serve.model import run
+
+        return run(arguments)
     end_with_parent()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anybody imports it: what is learned here tells nobody
     uri = os.environ.get(SPEC_VARIABLE)

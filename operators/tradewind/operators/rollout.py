@@ -247,8 +247,13 @@ class SeldonRolloutOperator(TradewindOperator):
             outputs_uri=_folder(store, context),
             resources=settings.profile("cpu-small").to_dict(),
         )  # fmt: skip
-        # Beside the serving: a pod cannot reach what listens on this machine's loopback.
-        self._runtime = runtime_for(dataclasses.replace(settings, runtime=settings.serving))
+        # Beside the serving: a pod cannot reach what listens on this machine's loopback, nor this machine what is in a cluster.
+        runtime = "local" if settings.serving == "local" else "kubernetes"
+        self._runtime = runtime_for(
+            dataclasses.replace(settings, runtime=runtime),
+            context=context,
+            pod={"task_id": ti.task_id, "deferrable": False},  # the lock is held meanwhile
+        )
         self._runtime.run(spec, spec_uri=store.put_spec(spec), say=lambda line: self.log.info("%s", line))
         manifest = result(store, spec)
         return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tradewind.errors import SpecError
 from tradewind.serving.base import Serving
-from tradewind.settings import Settings
+from tradewind.settings import SECTION, SERVINGS, Settings
 
 
 def serving_for(settings: Settings) -> Serving:
@@ -13,4 +13,24 @@ def serving_for(settings: Settings) -> Serving:
         from tradewind.serving.local.client import LocalServing
 
         return LocalServing(folder=settings.home / "serving")
-    raise SpecError(f"[tradewind] serving is {settings.serving!r}, expected 'local'")
+    if settings.serving == "seldon":
+        for option in ("serving_gateway", "serving_statistics"):
+            if not getattr(settings, option):
+                raise SpecError(f"[{SECTION}] {option}: with serving = seldon expected an address, got none")
+        import tradewind
+        from tradewind.kube import kube_for
+        from tradewind.serving.seldon.client import SeldonServing
+        from tradewind.serving.seldon.desired import Options
+
+        return SeldonServing(
+            kube=kube_for(),
+            namespace=settings.serving_namespace,
+            gateway=settings.serving_gateway,
+            statistics=settings.serving_statistics,
+            options=Options(
+                image=settings.image.format(image="serve", version=tradewind.__version__),
+                service_account=settings.service_account,
+                secret=settings.step_secret,
+            ),
+        )
+    raise SpecError(f"[{SECTION}] serving is {settings.serving!r}, expected one of: {', '.join(SERVINGS)}")

@@ -133,6 +133,11 @@ def _index_problem(image: str) -> str:
 
 def serving(settings: Settings) -> Iterator[Result]:
     """The supervisor answers. Where steps run as pods somebody may do without: then it is no failure."""
+    if settings.serving == "seldon":
+        from tradewind.cli.doctor import seldon
+
+        yield from seldon.look(settings)
+        return
     try:
         LocalServing(folder=settings.home / "serving").observe("tradewind-doctor")
     except RuntimeUnavailable as error:

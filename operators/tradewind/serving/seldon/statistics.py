@@ -1,0 +1,121 @@
+"""What the gateway counted, from the Prometheus text of its Envoys: the only place that sees all of a version's requests.
+
+A model's server does not see a request that found no server, nor one that was given up. A mesh's ``istio_requests_total`` is
+counted once a request, so not for the copies of a mirror. Envoy's own statistics of each cluster, of which every predictor
+has one, have all three. Istio's proxies leave them out unless asked: see README.md.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from tradewind.errors import RuntimeUnavailable
+from tradewind.serving.base import VersionStatistics
+from tradewind.serving.seldon.desired import HTTP
+
+_LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_CLUSTER = f"outbound|{HTTP}|"
+_QUANTILES = (50, 90, 95, 99)
+SCRAPE_S = 3.0
+
+
+@dataclass
+class _Counts:
+    requests: int = 0
+    errors: int = 0
+    active: int = 0
+    below: dict[float, int] = field(default_factory=dict)  # requests that took at most so many milliseconds
+
+
+def scraped(url: str) -> list[str]:
+    """The text of each replica of the gateway: of every address that the URL's host has.
+
+    Raises:
+        RuntimeUnavailable: one of them does not answer: counts without it would be wrong.
+    """
+    parts = urlsplit(url)
+    port = parts.port or 80
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
+        with httpx.Client(trust_env=False, timeout=SCRAPE_S) as http:
+            answers = [http.get(f"http://{f'[{at}]' if ':' in at else at}:{port}{parts.path}") for at in sorted(found)]
+        return [answer.raise_for_status().text for answer in answers]
+    except (OSError, httpx.HTTPError) as error:
+        raise RuntimeUnavailable(f"The gateway's statistics at {url} cannot be read: {error}") from error
+
+
+def parse(texts: Sequence[str], *, namespace: str, services: dict[str, str]) -> dict[str, VersionStatistics]:
+    """The statistics of each version, from the texts of all the gateway's replicas.
+
+    Args:
+        services: the name of a predictor's Service to its version.
+    """
+    counts = {version: _Counts() for version in services.values()}
+    for text in texts:
+        for name, service, labels, value in _of_clusters(text, namespace):
+            if service in services:
+                _add(counts[services[service]], name, labels, value)
+    return {version: _statistics(found) for version, found in counts.items()}
+
+
+def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str, str], int]]:
+    """``upstream_rq_...``, the Service, labels and value of each line that is of a Service's HTTP port."""
+    for line in text.splitlines():
+        if _CLUSTER not in line or not (found := _LINE.match(line)):
+            continue
+        metric, labels = found[1], dict(_LABEL.findall(found[2]))
+        cluster = labels.get("envoy_cluster_name") or labels.get("cluster_name") or ""
+        service, _, rest = cluster.rpartition("|")[2].partition(".")
+        at = metric.find("upstream_rq_")
+        # An Envoy that was not told how Istio names clusters takes what follows the first dot for a part of the metric's name.
+        place = rest or metric[:at].removeprefix("envoy_cluster_").replace("_", ".")
+        # Requests are counted again by whether they came from inside: ``internal_upstream_rq_...``.
+        again = metric[:at].endswith(("internal_", "external_"))
+        if at >= 0 and not again and place.startswith(f"{namespace.replace('-', '.') if not rest else namespace}.svc"):
+            yield metric[at:], service, labels, int(float(found[3]))
+
+
+def _add(counts: _Counts, name: str, labels: dict[str, str], value: int) -> None:
+    match name:
+        case "upstream_rq_completed":
+            counts.requests += value
+        case "upstream_rq_xx" if (labels.get("envoy_response_code_class") or labels.get("response_code_class", ""))[:1] == "5":
+            counts.errors += value
+        case "upstream_rq_active":
+            counts.active += value
+        case "upstream_rq_time_bucket":
+            bound = float(labels["le"])
+            counts.below[bound] = counts.below.get(bound, 0) + value
+
+
+def _statistics(counts: _Counts) -> VersionStatistics:
+    lower, before, latency = 0.0, 0, {}
+    for bound, below in sorted(counts.below.items()):
+        if below > before:
+            latency[f"{lower:g}"] = below - before
+        lower, before = bound, below
+    quantiles = {f"{q}": _quantile(counts.below, q / 100) for q in _QUANTILES} if before else {}
+    return VersionStatistics(
+        requests=counts.requests, errors=counts.errors, active=counts.active, latency_ms=quantiles, latency=latency
+    )
+
+
+def _quantile(below: dict[float, int], share: float) -> float:
+    """Within a bucket, requests are taken to be spread evenly."""
+    bounds = sorted(below)
+    wanted = share * below[bounds[-1]]
+    lower, before = 0.0, 0
+    for bound in bounds:
+        if below[bound] >= wanted:
+            if bound == float("inf"):
+                return lower
+            return lower + (bound - lower) * (wanted - before) / max(1, below[bound] - before)
+        lower, before = bound, below[bound]
+    return lower

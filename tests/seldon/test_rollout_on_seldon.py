@@ -1,0 +1,263 @@
+"""Rollouts with real MLServers behind Istio's gateway, under load: what clients see, which pods serve, what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import until
+from seldon_child import FileAlias
+from seldon_place import NAMESPACE, Place
+from served import Alias, example, roll_out
+
+from tradewind.cli.traffic import Traffic
+from tradewind.errors import RolloutAborted
+from tradewind.rollout.driver import Driver
+from tradewind.rollout.record import Record
+from tradewind.rollout.spec import RolloutSpec
+from tradewind.serving.seldon import client
+from tradewind.serving.seldon import view as seen
+from tradewind.serving.seldon.client import SeldonServing
+from tradewind.serving.seldon.desired import deployment_name
+from tradewind.store import Store
+
+TARGET = "flight_delay"
+NAME = deployment_name(TARGET)
+CANARY: dict[str, Any] = {"steps": [{"weight": 20, "bake_s": 5}, {"weight": 50, "bake_s": 5}], "min_requests": 30}
+LONG: dict[str, Any] = {"steps": [{"weight": 25, "bake_s": 600}], "min_requests": 30}
+
+
+class Released:
+    """Version 1 serves and is the champion; version 2 may come."""
+
+    def __init__(self, seldon: Place, models: Path) -> None:
+        self.seldon = seldon
+        self.models = models
+        self.alias: Alias = Alias()
+        self.serving = seldon.serving()
+        self.alias.models = {version: seldon.refer(models / name) for version, name in {"1": "logistic", "2": "trees"}.items()}
+        roll_out(self.serving, self.alias, "1", self.alias.models["1"])
+
+    def traffic(self) -> Traffic:
+        return Traffic(self.serving.observe(TARGET).endpoint_url, [example(self.models)])
+
+    def release(self, spec: dict[str, Any]) -> Record:
+        return roll_out(self.serving, self.alias, "2", self.alias.models["2"], spec=RolloutSpec.from_dict(spec))
+
+    def driver(self, serving: SeldonServing | None = None) -> Driver:
+        registry: Any = self.alias
+        store = Store(self.alias.models["1"].uri)
+        return Driver(
+            serving=serving or self.serving, registry=registry, store=store, target=TARGET, holder="test", lock_timeout_s=30
+        )
+
+    def begin(self, spec: dict[str, Any]) -> None:
+        def make(now: float) -> Record:
+            return Record(
+                id="2", target=TARGET, version="2", model=self.alias.models["2"], stable="1", champion=self.alias.champion,
+                spec=RolloutSpec.from_dict(spec), by="test", since=now, started_at=now, updated_at=now,
+            )  # fmt: skip
+
+        self.driver().begin(make, attempt="2")
+
+    def until_canary(self, weight: int) -> None:
+        driver = self.driver()
+        until(lambda: driver.tick() and self.weights.get("2") == weight, within_s=120, what=f"{weight}%")
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return self.serving.observe(TARGET).weights
+
+    def spoil(self, change: Any) -> None:
+        """Somebody changes the canary's predictor."""
+        sdep = self.seldon.get("seldondeployments", NAME)
+        predictors = sdep["spec"]["predictors"]
+        change(next(p for p in predictors if p["name"] == "v2"))
+        self.seldon.kube.ask("PATCH", self.seldon.path("seldondeployments", NAME), {"spec": {"predictors": predictors}})
+
+    def assert_all_old(self) -> None:
+        assert (self.weights, self.alias.champion) == ({"1": 100}, "1")
+        assert set(self.serving.observe(TARGET).versions) == {"1"}
+        until(lambda: names(self.seldon) == {f"{NAME}-v1-0-model"}, within_s=60, what="the canary's end")
+        assert {r["metadata"]["name"] for r in self.seldon.all("destinationrules")} == {f"{NAME}-v1"}
+        view = self.serving._objects.view(NAME)
+        assert seen.converged(view)
+
+
+def names(seldon: Place) -> set[str]:
+    return {d["metadata"]["name"] for d in seldon.all("deployments")}
+
+
+@pytest.fixture
+def released(clear: Place, models: Path) -> Iterator[Released]:
+    yield Released(clear, models)
+
+
+def failed(traffic: Traffic) -> dict[str, int]:
+    return {answer: count for answer, count in traffic.answers.items() if answer.startswith("failed")}
+
+
+def test_a_first_release_serves_nobody_before_its_answers_are_right(clear: Place, models: Path, tmp_path: Path) -> None:
+    alias, serving = Alias(), clear.serving()
+    model = clear.refer(models / "logistic")
+    serving.load(TARGET, "1", model)
+    url = serving.observe(TARGET).endpoint_url
+    assert serving.observe(TARGET).weights == {}
+    with Traffic(url, [example(models)]) as early:
+        time.sleep(1)
+    assert set(early.answers) == {"failed: 404"}
+    record = roll_out(serving, alias, "1", model)
+    assert record.smoke and record.smoke["difference"] < 1e-6
+    assert (serving.observe(TARGET).weights, alias.champion) == ({"1": 100}, "1")
+    with Traffic(url, [example(models)]) as late:
+        time.sleep(1)
+    assert set(late.answers) == {"1"}
+
+
+def test_a_canary_is_promoted_on_its_pods_and_no_request_is_lost(released: Released) -> None:
+    with released.traffic() as load:
+        released.begin(CANARY)
+        released.until_canary(20)
+        pods = released.seldon.pods(NAME, "v2")
+        assert len(pods) == 1
+        began = time.monotonic()
+        record = released.driver().finish(poll_s=0.3)
+        took = time.monotonic() - began
+        time.sleep(13)  # the old pods have gone
+    assert record.phase == "done"
+    assert failed(load) == {} and set(load.answers) == {"1", "2"}
+    after = released.seldon.pods(NAME, "v2")
+    assert set(after) == set(pods), "the promoted pods are those that were the canary"
+    assert sum(s["restartCount"] for p in after.values() for s in p["status"]["containerStatuses"]) == 0
+    assert (released.weights, released.alias.champion) == ({"2": 100}, "2")
+    until(lambda: names(released.seldon) == {f"{NAME}-v2-0-model"}, within_s=60, what="the old version's end")
+    assert {r["metadata"]["name"] for r in released.seldon.all("destinationrules")} == {f"{NAME}-v2"}
+    counted = record.of("2").requests
+    print(f"{sum(load.answers.values())} requests, {dict(load.answers)}; canary counted {counted}; {took:.1f} s to the end")
+    assert counted > 60
+
+
+def test_live_errors_take_it_back_within_ten_seconds(released: Released) -> None:
+    with released.traffic() as load:
+        released.begin(LONG)
+        released.until_canary(25)
+        fault = {"name": "MLSERVER_MODEL_EXTRA", "value": json.dumps({"fault": "errors"})}
+        released.spoil(lambda p: p["componentSpecs"][0]["spec"]["containers"][0]["env"].append(fault))
+        record = released.driver().finish(poll_s=0.3)
+        time.sleep(1)
+    assert record.phase == "rolled_back" and record.reason.startswith("errors: "), record.reason
+    assert load.last == "1"
+    decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
+    print(f"{record.reason}; {record.updated_at - decided:.1f} s from the decision to the end")
+    assert record.updated_at - decided < 10 + 15, "the canary's pods end, too"
+    released.assert_all_old()
+
+
+def test_a_canary_that_crashes_is_taken_out(released: Released) -> None:
+    with released.traffic() as load:
+        released.begin(LONG)
+        released.until_canary(25)
+        released.spoil(lambda p: p["componentSpecs"][0]["spec"]["containers"][0].update(args=["nonsense"]))
+        record = released.driver().finish(poll_s=0.3)
+        zero = time.time()
+        time.sleep(1)
+    assert record.phase == "rolled_back" and "ended by itself" in record.reason, record.reason
+    decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
+    print(f"{record.reason.splitlines()[0]}; {zero - decided:.1f} s; {dict(load.answers)}")
+    assert failed(load) == {} and load.last == "1"
+    released.assert_all_old()
+
+
+def test_a_stable_side_that_is_not_well_holds_up_no_rollback(released: Released) -> None:
+    with released.traffic() as load:
+        released.begin(LONG)
+        released.until_canary(25)
+        sdep = released.seldon.get("seldondeployments", NAME)
+        for predictor in sdep["spec"]["predictors"]:
+            predictor["componentSpecs"][0]["spec"]["containers"][0]["args"] = ["nonsense"]
+        path = released.seldon.path("seldondeployments", NAME)
+        released.seldon.kube.ask("PATCH", path, {"spec": {"predictors": sdep["spec"]["predictors"]}})
+        until(lambda: released.serving.observe(TARGET).versions["2"].restarts, within_s=60, what="the crash")
+        began = time.monotonic()
+        released.driver().order("roll_back", by="a person", why="both are broken")
+        record = released.driver().finish(poll_s=0.3)
+        took = time.monotonic() - began
+        time.sleep(1)
+    assert record.phase == "rolled_back"
+    print(f"{took:.1f} s; {dict(load.answers)}")
+    assert failed(load) == {} and load.last == "1"
+    assert released.weights == {"1": 100}
+
+
+def test_a_canary_that_never_comes_leaves_nothing(released: Released, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_START_S", 15.0)
+    options = dataclasses.replace(released.seldon.options, image="localhost/no-such-image:1")
+    other = released.seldon.serving()
+    other._options = options
+    with pytest.raises(RolloutAborted, match=r"cannot be served: it is not ready.*no-such-image"):
+        other.load(TARGET, "2", released.alias.models["2"])
+    released.assert_all_old()
+
+
+def test_what_an_operator_forgets_is_cleaned_up(released: Released, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Deployment whose pods could never be made is not in the status that the operator cleans up by."""
+    monkeypatch.setattr(client, "_START_S", 15.0)
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas"
+    released.seldon.kube.ask("POST", path, quota)
+    try:
+        with pytest.raises(RolloutAborted, match="exceeded quota"):
+            released.serving.load(TARGET, "2", released.alias.models["2"])
+    finally:
+        released.seldon.kube.ask("DELETE", f"{path}/full")
+    released.assert_all_old()
+
+
+def test_killed_in_each_phase_another_process_goes_on(released: Released, tmp_path: Path) -> None:
+    """SIGKILL to a process that ticks, once in each phase; another one, at once, goes on to the end."""
+    file = tmp_path / "alias.json"
+    models = {version: dataclasses.asdict(model) for version, model in released.alias.models.items()}
+    file.write_text(json.dumps({"champion": "1", "models": models}))
+    released.alias = FileAlias(file)
+    released.begin(CANARY)
+    phases: list[str] = []
+    with released.traffic() as load:
+        while (record := released.driver().record()) and not record.ended:
+            phases.append(record.phase)
+            with carried_on(file) as process:
+                until(lambda: ended(process, released, record.phase), within_s=180, what=f"the end of {record.phase}")
+    print(phases, dict(load.answers))
+    assert record and record.phase == "done"
+    assert set(phases) >= {"load", "smoke", "canary", "switch", "release"}
+    assert failed(load) == {}
+    assert (released.weights, released.alias.champion) == ({"2": 100}, "2")
+    assert set(released.serving.observe(TARGET).versions) == {"2"}
+
+
+def ended(process: subprocess.Popen[bytes], released: Released, phase: str) -> bool:
+    """The process, or the phase that it carries out."""
+    record = released.driver().record()
+    return process.poll() is not None or record is None or record.phase != phase
+
+
+@contextmanager
+def carried_on(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """By another process, which is killed at the block's end."""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{here.parent / 'seams'}"}
+    process = subprocess.Popen([sys.executable, here / "seldon_child.py", file, TARGET], env=environment)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
