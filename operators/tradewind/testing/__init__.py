@@ -1,7 +1,8 @@
-"""What users' own tests and drills need: `run_steps`, and `tradewind.testing.faults`."""
+"""What users' own tests and drills need: `run_steps`, `answers`, and `tradewind.testing.faults`."""
 
 from __future__ import annotations
 
+from tradewind.testing.people import Question, answers
 from tradewind.testing.steps import run_steps
 
-__all__ = ["run_steps"]
+__all__ = ["Question", "answers", "run_steps"]
