@@ -9,7 +9,7 @@ from typing import Any
 from tradewind.approval.changes import Change
 from tradewind.approval.dossier import Dossier, Side
 from tradewind.approval.lineage import sources
-from tradewind.contract import StepManifest
+from tradewind.contract import StepManifest, digest
 from tradewind.figures import gate_metric
 from tradewind.store import Store
 
@@ -38,6 +38,7 @@ def page(dossier: Dossier, store: Store, *, decision: dict[str, Any] | None = No
         data=_data(dossier),
         cost=_cost(dossier),
         changed=_changed(dossier, store),
+        pinned=pinned_in_short(dossier),
     )
 
 
@@ -60,6 +61,11 @@ def body(dossier: Dossier, *, link: str) -> str:
         f"Gate: {markdown(gate['verdict'])} on {markdown(figure(gate['rows']))} rows. {markdown(changed_in_short(dossier))}",
     ]
     return "\n".join(lines)
+
+
+def pinned_in_short(dossier: Dossier) -> str:
+    """Of all pins: another where any of them is."""
+    return digest(dossier.pins)[:16]
 
 
 def changed_in_short(dossier: Dossier) -> str:

@@ -26,7 +26,7 @@ def still_approved(
     """
     approval, what = asked["approval"], f"{asked['name']} version {asked['version']}"
     if approval is None:
-        raise ApprovalRefused(f"{what} was the champion when its approval was asked for, and is not now: clear the approve task")
+        raise ApprovalRefused(f"{what} was the champion when its approval was asked for, and is not now: start a new run")
     pins = approval["pins"]
     now = gather(
         asked, registry=registry, store=store, serving=serving, rollout=rollout if "rollout" in pins else None
@@ -34,7 +34,7 @@ def still_approved(
     if changed := differences(pins, now.pins):
         raise ApprovalRefused(
             f"The approval of {what} by {approval['by']} is void, what they saw has changed: {'; '.join(changed)}. "
-            "Clear the evaluate task, or the approve task, to ask again"
+            "Start a new run: what has not changed is reused"
         )
     return {
         "approved": f"approved by {approval['by']}{': ' + approval['why'] if approval['why'] else ''}",

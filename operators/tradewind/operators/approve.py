@@ -28,7 +28,8 @@ class ApproveReleaseOperator(TradewindOperator):
 
     They are shown a dossier: the gate's figures against the champion, slices, data, cost, and what changed in code, data and
     environment. Their word is bound to the hashes of all that: where any of it is another when the answer comes, or when the
-    rollout begins, it is void and the task fails. A retry after a crash does not ask again; a person who clears the task does.
+    rollout begins, it is void and the task fails. A retry after a crash does not ask again; a person who clears the task does,
+    as long as the question is the same; else it wants a new run, which reuses what has not changed.
 
     A version that is the champion already needs no word and passes. The task waits without a worker or a triggerer. A
     rejection, or no answer in time, fails it without retry, with the reason.
@@ -80,11 +81,12 @@ class ApproveReleaseOperator(TradewindOperator):
             self.log.info("%s version %s is the champion already: nothing to approve", asked["name"], asked["version"])
             return {"metrics": {**asked, "approval": None}}
         said = self._said_before(context)
-        decision = (said["decision"] or self._answer(context)) if said else None
-        if said is None or decision is None:
-            return self._ask(context, Store(settings.store_uri), dossier, said)
-        self.log.info("Asked before: %s has answered", decision["by"])
-        return self._decided(context, Store(settings.store_uri), asked, dossier, decision, said["pins"])
+        if said is None:
+            return self._ask(context, Store(settings.store_uri), dossier)
+        if said["decision"] is None:
+            self._wait_on(context, said)
+        self.log.info("Asked before: %s has answered", said["decision"]["by"])
+        return self._decided(context, Store(settings.store_uri), asked, dossier, said["decision"], said["pins"])
 
     def answered(self, context: Context, event: dict[str, Any], pins: dict[str, str]) -> dict[str, Any]:
         """When the answer is there, or the time is over."""
@@ -130,33 +132,19 @@ class ApproveReleaseOperator(TradewindOperator):
             store = Store(settings.store_uri)
             return gather(asked, registry=registry, store=store, serving=serving_for(settings), rollout=rollout)
 
-    def _ask(self, context: Context, store: Store, dossier: Dossier, said: dict[str, Any] | None) -> dict[str, Any]:
+    def _ask(self, context: Context, store: Store, dossier: Dossier) -> dict[str, Any]:
         """Leave the dossier, put the question, and wait. It never returns."""
-        from airflow.sdk import Param
         from airflow.sdk.exceptions import TaskAwaitingInput
-        from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
         from tradewind.approval.page import body, changed_in_short
         from tradewind.notifications import approval_wanted
 
         ti = context["ti"]
-        asked_at = said["asked_at"] if said else _now()
-        left = self.response_timeout and datetime.fromisoformat(asked_at) + self.response_timeout - datetime.now(UTC)
-        if left is not None and left <= timedelta(0):
-            raise ApprovalRefused(self._too_late())
         _leave(context, store, dossier)
         ti.xcom_push(key=ReportLink().xcom_key, value=report_url(ti))
-        self._remember(context, {"asked_at": asked_at, "pins": dossier.pins, "decision": None})
-        reason = Param("", type="string", title="Reason", description="It stays in the release record", maxLength=500)
         subject = f"May {dossier.name} version {dossier.challenger.version} serve?"
-        upsert_hitl_detail(
-            ti_id=ti.id,
-            options=[APPROVE, REJECT],
-            subject=subject,
-            body=body(dossier, link=report_url(ti)),
-            params={_REASON: reason.serialize()},
-            assigned_users=self.approvers,  # type: ignore[arg-type]
-        )
+        self._put(context, subject=subject, body=body(dossier, link=report_url(ti)))
+        self._remember(context, {"asked_at": _now(), "pins": dossier.pins, "decision": None})
         who = ", ".join(user["name"] for user in self.approvers) or "anybody who may"
         self.log.info("Waiting for the word of %s at %s", who, task_url(ti, "required_actions"))
         event = approval_wanted(ti, reason=f"{subject} {changed_in_short(dossier)}")
@@ -165,7 +153,45 @@ class ApproveReleaseOperator(TradewindOperator):
                 notifier({**context, "tradewind": event})
             except Exception:
                 self.log.exception("A notifier failed; the question stands without it")
-        raise TaskAwaitingInput(method_name="answered", kwargs={"pins": dossier.pins}, timeout=left)
+        raise TaskAwaitingInput(method_name="answered", kwargs={"pins": dossier.pins}, timeout=self.response_timeout)
+
+    def _put(self, context: Context, *, subject: str, body: str) -> None:
+        """Put the question to Airflow.
+
+        Raises:
+            ApprovalRefused: Airflow, which keeps a cleared task's question word for word, would show another one.
+        """
+        from airflow.sdk import Param
+        from airflow.sdk.api.datamodels._generated import HITLUser
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+
+        reason = Param("", type="string", title="Reason", description="It stays in the release record", maxLength=500)
+        kept: Any = task_runner.SUPERVISOR_COMMS.send(
+            CreateHITLDetailPayload(
+                ti_id=context["ti"].id,
+                options=[APPROVE, REJECT],
+                subject=subject,
+                body=body,
+                params={_REASON: reason.serialize()},
+                assigned_users=[HITLUser(**user) for user in self.approvers],
+            )
+        )
+        users = [{"id": user.id, "name": user.name} for user in kept.assigned_users or []]
+        if (kept.subject, kept.body, users) != (subject, body, self.approvers):
+            raise ApprovalRefused(
+                "Airflow shows a cleared task's question as it was asked first, and this one is another by now: start a new run; "
+                "what has not changed is reused"
+            )
+
+    def _wait_on(self, context: Context, said: dict[str, Any]) -> None:
+        """For a question that an earlier try has put, and that stands. It never returns."""
+        from tradewind.triggers.answer import AnswerTrigger
+
+        until = self.response_timeout and datetime.fromisoformat(said["asked_at"]) + self.response_timeout
+        self.log.info("Asked before, at %s: that question stands", said["asked_at"])
+        trigger = AnswerTrigger(ti_id=str(context["ti"].id), until=until.isoformat() if until else None)
+        self.defer(trigger=trigger, method_name="answered", kwargs={"pins": said["pins"]})
 
     def _said_before(self, context: Context) -> dict[str, Any] | None:
         """What this task instance asked and heard since a person last cleared it."""
@@ -176,28 +202,6 @@ class ApproveReleaseOperator(TradewindOperator):
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         context["task_state_store"].set(_STATE, {**state, "attempt": _attempt(context)}, retention=NEVER_EXPIRE)
-
-    def _answer(self, context: Context) -> dict[str, Any] | None:
-        """An answer that came, and that a try that was killed has not taken up."""
-        from airflow.sdk.execution_time.comms import ErrorResponse
-        from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
-
-        try:
-            found = get_hitl_detail_content_detail(context["ti"].id)
-        except Exception as error:  # Airflow's client says no more than that there is none
-            self.log.info("No question of an earlier try is there: %s", error)
-            return None
-        if isinstance(found, ErrorResponse) or not found.response_received or not found.chosen_options:
-            return None
-        by = found.responded_by_user
-        return self._decision(
-            {
-                "chosen_options": found.chosen_options,
-                "params_input": found.params_input,
-                "responded_by_user": {"id": by.id, "name": by.name} if by else None,
-                "responded_at": found.responded_at,
-            }
-        )
 
     def _decision(self, event: dict[str, Any]) -> dict[str, Any]:
         """A person's word as plain JSON; ApprovalRefused where none came."""
@@ -212,7 +216,7 @@ class ApproveReleaseOperator(TradewindOperator):
             "approved": options == [APPROVE],
             "by": str(by.get("name") or "nobody known"),
             "by_id": str(by.get("id") or ""),
-            "at": at.astimezone(UTC).isoformat(timespec="seconds") if isinstance(at, datetime) else _now(),
+            "at": at.astimezone(UTC).isoformat(timespec="seconds") if isinstance(at, datetime) else str(at or _now()),
             "why": str((event.get("params_input") or {}).get(_REASON) or "").strip(),
         }
 
@@ -238,7 +242,7 @@ class ApproveReleaseOperator(TradewindOperator):
         if changed := differences(pins, dossier.pins):
             raise ApprovalRefused(
                 f"The approval of {asked['name']} version {asked['version']} by {decision['by']} is void, what they saw has "
-                f"changed: {'; '.join(changed)}. Clear the evaluate task, or this one, to ask again"
+                f"changed: {'; '.join(changed)}. Start a new run: what has not changed is reused"
             )
         self.log.info("%s version %s was approved by %s", asked["name"], asked["version"], who)
         approval = {name: decision[name] for name in ("by", "by_id", "at", "why")}
