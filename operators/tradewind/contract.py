@@ -65,6 +65,7 @@ class StepSpec:
         code: the bundle of the pipeline's folder, a zip; None where the step runs no user code.
         entry_point: ``module:function`` in the bundle; None likewise.
         image: the name of the environment, as in ``images/<name>``.
+        environment: what the runtime says distinguishes it from another of that name: a lock, an image's reference.
         outputs_uri: the folder of this try; artifacts and ``manifest.json`` go there.
         store_uri: the root of the store, for content-addressed artifacts.
         fingerprint: the key under which a success may be reused; None where it may not.
@@ -93,6 +94,7 @@ class StepSpec:
     fingerprint: str | None = None
     as_of: str | None = None
     checkpoint: str | None = None
+    environment: str | None = None
     tracking_uri: str | None = None
     resources: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA

@@ -9,6 +9,7 @@
     ├── StepFailed           a step's process ended without success; carries its message and stack
     ├── ValidationFailed     the data breaks its expectations
     ├── GateFailed           the challenger may not be released
+    ├── ApprovalRefused      no person let it be released, or their word holds no more
     └── RolloutAborted       the rollout stopped; what served before serves on
 
 A message says what, expected against got, and where to look.
@@ -70,6 +71,10 @@ class ValidationFailed(TradewindError):
 
 class GateFailed(TradewindError):
     """The verdict on the challenger is FAILED or INCONCLUSIVE."""
+
+
+class ApprovalRefused(TradewindError):
+    """A person said no, nobody answered in time, or what was approved is not what there is now."""
 
 
 class RolloutAborted(TradewindError):

@@ -18,6 +18,7 @@ def get_provider_info() -> dict[str, Any]:
             "tradewind.operators.links.RunLink",
             "tradewind.operators.links.VersionLink",
         ],
+        "notifications": ["tradewind.notifications.WebhookNotifier"],
         "config": {
             SECTION: {
                 "description": "Where Tradewind's steps run, where its artifacts and data lie, and which MLflow it uses.",

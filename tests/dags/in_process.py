@@ -28,6 +28,7 @@ class Run:
     run_id: str
     state: str
     tasks: dict[str, Any]
+    asked: list[dict[str, Any]]
     log: str
     store: Store
 
@@ -69,12 +70,12 @@ class Dags:
         self.process = process
         self._log = log
 
-    def run(self, dag_id: str = "flight_delay", **conf: Any) -> Run:
-        """A run to its end; `AT_ONCE` but for what ``conf`` says."""
+    def run(self, dag_id: str = "flight_delay", *, answer: Any = None, **conf: Any) -> Run:
+        """A run to its end; `AT_ONCE` but for what ``conf`` says. What it asks a person gets ``answer``, see `dag_runner`."""
         assert self.process.stdin
         assert self.process.stdout
         before = self._log.stat().st_size
-        request = {"file": str(self.folder / dag_id / "dag.py"), "dag_id": dag_id, "conf": {**AT_ONCE, **conf}}
+        request = {"file": str(self.folder / dag_id / "dag.py"), "dag_id": dag_id, "conf": {**AT_ONCE, **conf}, "answer": answer}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tradewind.operators.approve import ApproveReleaseOperator
     from tradewind.operators.evaluate import EvaluateModelOperator
     from tradewind.operators.features import SparkFeaturesOperator
     from tradewind.operators.register import RegisterModelOperator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tradewind.operators.validate import ValidateDataOperator
 
 _MODULES = {
+    "ApproveReleaseOperator": "approve",
     "EvaluateModelOperator": "evaluate",
     "RegisterModelOperator": "register",
     "SeldonRolloutOperator": "rollout",
@@ -27,6 +29,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "ApproveReleaseOperator",
     "EvaluateModelOperator",
     "RegisterModelOperator",
     "SeldonRolloutOperator",

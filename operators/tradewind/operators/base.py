@@ -235,8 +235,8 @@ class StepOperator(TradewindOperator):
         inputs = self.resolved_inputs(store, settings)
         params = self.step_params()
         resources = settings.profile(self.profile).to_dict()
-        as_of = self.step_as_of(context)
-        key = fingerprint(step=self.STEP, params=params, inputs=inputs, as_of=as_of, **self._identity(settings))
+        as_of, identity = self.step_as_of(context), self._identity(settings)
+        key = fingerprint(step=self.STEP, params=params, inputs=inputs, as_of=as_of, **identity)
         return StepSpec(
             step=self.STEP,
             dag_id=ti.dag_id,
@@ -255,6 +255,7 @@ class StepOperator(TradewindOperator):
             as_of=as_of,
             # Without reuse every run learns anew, but its own next try goes on.
             checkpoint=key if self.reuse else digest([key, ti.dag_id, ti.run_id, ti.task_id, map_index]),
+            environment=identity["environment"],
             tracking_uri=settings.tracking_uri,
             resources=resources,
         )

@@ -45,6 +45,26 @@ def report_url(ti_key: TaskInstanceName, name: str = "report") -> str:
     return f"{Settings.load().airflow_url}{PLUGIN_PREFIX}/{path}{query}"
 
 
+def task_url(ti_key: TaskInstanceName, page: str = "") -> str:
+    """A task instance's own page in Airflow.
+
+    Args:
+        page: a page of it, such as ``required_actions``.
+    """
+    index = _map_index(ti_key)
+    parts = [
+        "dags",
+        ti_key.dag_id,
+        "runs",
+        ti_key.run_id,
+        "tasks",
+        ti_key.task_id,
+        *(["mapped", str(index)] if index >= 0 else []),
+    ]
+    path = "/".join(quote(part, safe="") for part in [*parts, *([page] if page else [])])
+    return f"{Settings.load().airflow_url}/{path}"
+
+
 def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     """The page of a run in MLflow's UI."""
     return f"{tracking_uri.rstrip('/')}/#/experiments/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}"

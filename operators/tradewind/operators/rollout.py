@@ -38,13 +38,13 @@ class SeldonRolloutOperator(TradewindOperator):
 
     Skipped where the champion was trained on newer data, or where this version was rolled back before and no person started
     the run. Fails without retry where the champion is not the one that the gate compared with: that comparison says nothing
-    about today's.
+    about today's; and where a person approved of something else than what there is now.
 
     Returns ``{"metrics": {"name", "version", "changed", "replaced", "endpoint_url", "smoke_difference", "seconds",
     "example", "replay", "canary"}}``; ``example`` is a request of one row by the Open Inference Protocol.
 
     Args:
-        version: the register task's output.
+        version: the register task's output, or an approval's of it.
         rollout: what to do, as `tradewind.rollout.spec.RolloutSpec` has it; by default all requests at once.
         smoke_tolerance: the largest relative difference of a served from a trained prediction.
         deferrable: wait for traffic in the triggerer; else in the task itself.
@@ -73,7 +73,7 @@ class SeldonRolloutOperator(TradewindOperator):
         self._runtime: Runtime | None = None
         self._ticking = self._killed = False
         if isinstance(self.rollout, Mapping):
-            _spec({name: value for name, value in self.rollout.items() if "{{" not in str(value)})
+            rollout_spec({name: value for name, value in self.rollout.items() if "{{" not in str(value)})
 
     def work(self, context: Context) -> dict[str, Any]:
         from tradewind.rollout.hands import driver
@@ -81,7 +81,7 @@ class SeldonRolloutOperator(TradewindOperator):
         from tradewind.settings import Settings
         from tradewind.store import Store
 
-        asked, spec, settings = _asked(self.version), _spec(_plain(self.rollout)), Settings.load()
+        asked, spec, settings = registered(self.version), rollout_spec(self.rollout), Settings.load()
         store, ti = Store(settings.store_uri), context["ti"]
         model = self._model(settings, asked)
         attempt = attempt_id(asked["name"], asked["version"], model, spec, ti.dag_id, ti.run_id, ti.task_id, ti.max_tries)
@@ -94,7 +94,7 @@ class SeldonRolloutOperator(TradewindOperator):
             smoke_tolerance=number("smoke_tolerance", self.smoke_tolerance, 0, 1),
             replay=lambda record: self._replay(context, settings, store, record, asked.get("gate")),
         ) as hands:
-            record = hands.begin(lambda now: self._new(context, hands, asked, model, spec, attempt, now), attempt=attempt)
+            record = hands.begin(lambda now: self._new(context, hands, store, asked, model, spec, attempt, now), attempt=attempt)
             if record is not None:
                 record = self._carried_out(hands)
         if record is not None and not record.ended:
@@ -119,7 +119,7 @@ class SeldonRolloutOperator(TradewindOperator):
         except TaskDeferralTimeout:
             from tradewind.rollout.hands import driver
 
-            with driver(str(_asked(self.version)["name"]), holder=_holder(context), say=self.log.info) as hands:
+            with driver(str(registered(self.version)["name"]), holder=_holder(context), say=self.log.info) as hands:
                 hands.order("roll_back", by="Airflow", why="the task's time was over")
                 hands.finish()
             raise
@@ -177,6 +177,7 @@ class SeldonRolloutOperator(TradewindOperator):
         self,
         context: Context,
         hands: Driver,
+        store: Store,
         asked: dict[str, Any],
         model: ArtifactRef,
         spec: RolloutSpec,
@@ -193,11 +194,17 @@ class SeldonRolloutOperator(TradewindOperator):
         as_asked = served and served.ready and served.weight == 100 and served.digest == model.sha256
         if champion == version and as_asked and set(serves.versions) == {version}:
             return None
+        approved: dict[str, str] = {}
+        if "approval" in asked and champion != version:
+            from tradewind.approval.word import still_approved
+
+            approved = still_approved(asked, registry=hands.registry, store=store, serving=hands.serving, rollout=spec)
         others = {v: weight for v, weight in serves.weights.items() if v != version}
+        lineage = {"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id, "data_end": asked.get("data_end"), **approved}
         return Record(
             id=attempt, target=name, version=version, model=model, champion=champion, spec=spec, by=_holder(context),
-            stable=max(others, key=lambda v: others[v]) if others else None, started_at=now, since=now, updated_at=now,
-            lineage={"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id, "data_end": asked.get("data_end")},
+            why=approved.get("approved", ""), stable=max(others, key=lambda v: others[v]) if others else None, started_at=now,
+            since=now, updated_at=now, lineage=lineage,
         )  # fmt: skip
 
     def _replaceable(self, context: Context, registry: Registry, asked: dict[str, Any]) -> str | None:
@@ -328,10 +335,11 @@ def _holder(context: Context) -> str:
     return f"{ti.dag_id} / {ti.run_id} / {ti.task_id}"
 
 
-def _spec(rollout: object) -> RolloutSpec:
+def rollout_spec(rollout: object) -> RolloutSpec:
+    """The argument ``rollout``, rendered, as what it says; SpecError where it says something else."""
     from tradewind.rollout.spec import RolloutSpec
 
-    return RolloutSpec.from_dict(rollout)
+    return RolloutSpec.from_dict(_plain(rollout))
 
 
 def _plain(value: Any) -> Any:
@@ -351,7 +359,8 @@ def _instant(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _asked(value: Any) -> dict[str, Any]:
+def registered(value: Any) -> dict[str, Any]:
+    """What a register task, or an approval of what it registered, says of the version."""
     metrics = value.get("metrics") if isinstance(value, dict) else None
     if not isinstance(metrics, dict) or not {"name", "version"} <= metrics.keys():
         raise SpecError(f"version: expected a register task's output, got {value!r}")

@@ -32,6 +32,7 @@ def keep(step: Step, data: Prepared, learned: Learned, run: tracking.Run, device
     run.log_model(model_id, folder)
     run.log_files(_run_files(step, learned.model, dataset))
     ref = step.put("model", "model")
+    step.outputs["environment"] = step.store.put_content("environment.txt", flavors.installed().encode(), "code")
     main = MAIN[dataset.task]
     return StepResult(
         metrics={

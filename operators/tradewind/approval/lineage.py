@@ -1,0 +1,69 @@
+"""Where a model comes from, as the store knows it: each step's spec and manifest lie beside what it made.
+
+A manifest that repeats an earlier one names that one's artifacts, so the way back goes by where an artifact lies, and no
+task's name is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tradewind.contract import ArtifactRef, StepManifest, StepSpec
+from tradewind.errors import SpecError
+from tradewind.store import MANIFEST, SPEC, Store
+
+_LEVELS = 5  # below ``runs``: Dag, run, task, map index, try
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One step on the way to a model: what it was told and what it left."""
+
+    spec: StepSpec
+    manifest: StepManifest
+
+    @property
+    def step(self) -> str:
+        return self.spec.step
+
+    @property
+    def name(self) -> str:
+        """What it is called beside the same step on the way to another model."""
+        return self.spec.task_id
+
+
+def steps_behind(store: Store, model: ArtifactRef) -> list[Made]:
+    """The steps that a model was made by, from the data on; those whose traces `tradewind gc` has freed are left out."""
+    found: dict[str, Made] = {}
+
+    def follow(ref: ArtifactRef) -> None:
+        folder = _try_folder(store, ref.uri)
+        if folder is None or folder in found:
+            return
+        try:
+            spec, manifest = store.get_spec(f"{folder}/{SPEC}"), store.get_manifest(f"{folder}/{MANIFEST}")
+        except (FileNotFoundError, SpecError):  # gone, or of another version of this package
+            return
+        for given in spec.inputs.values():
+            follow(given)
+        found[folder] = Made(spec=spec, manifest=manifest)
+
+    follow(model)
+    return list(found.values())
+
+
+def sources(store: Store, steps: list[Made]) -> dict[str, ArtifactRef]:
+    """The data that came from outside, by the task and the name that it has there."""
+    return {
+        f"{made.name}.{name}": ref
+        for made in steps
+        for name, ref in made.spec.inputs.items()
+        if _try_folder(store, ref.uri) is None and ref.kind == "dataset"
+    }
+
+
+def _try_folder(store: Store, uri: str) -> str | None:
+    """The folder of the try that an artifact lies in; None where it is no step's."""
+    prefix = f"{store.root}/runs/"
+    names = uri.removeprefix(prefix).split("/")
+    return prefix + "/".join(names[:_LEVELS]) if uri.startswith(prefix) and len(names) > _LEVELS else None

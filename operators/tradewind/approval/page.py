@@ -1,0 +1,213 @@
+"""The dossier as one page that needs nothing else, and in short for Airflow's own form. Whatever comes from data is escaped."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import Any
+
+from tradewind.approval.changes import Change
+from tradewind.approval.dossier import Dossier, Side
+from tradewind.approval.lineage import sources
+from tradewind.contract import StepManifest, digest
+from tradewind.figures import gate_metric
+from tradewind.store import Store
+
+_SHOWN_SLICES = 60
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$:@])")
+
+
+def page(dossier: Dossier, store: Store, *, decision: dict[str, Any] | None = None) -> str:
+    """The HTML.
+
+    Args:
+        decision: what came of it: ``{"approved", "by", "at", "why"}``; None while it is waited for.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"figure": figure, "signed": _signed}
+    template = environment.from_string(files("tradewind.approval").joinpath("dossier.html.j2").read_text())
+    return template.render(
+        dossier=dossier,
+        gate=dossier.gate.metrics,
+        metric=gate_metric(dossier.gate.metrics),
+        decision=decision,
+        metrics=_metrics(dossier),
+        slices=_slices(dossier),
+        data=_data(dossier),
+        cost=_cost(dossier),
+        changed=_changed(dossier, store),
+        pinned=pinned_in_short(dossier),
+    )
+
+
+def body(dossier: Dossier, *, link: str) -> str:
+    """What Airflow's form shows, in Markdown: the key figures, and where the rest is."""
+    gate, metric = dossier.gate.metrics, gate_metric(dossier.gate.metrics)
+    champion = dossier.champion
+    lines = [
+        f"**[Open the dossier]({link})** before you decide: metrics, slices, data, cost, what changed, and the hashes that "
+        "your word is bound to.",
+        "",
+        f"| | version {markdown(dossier.challenger.version)} | "
+        + (f"champion, version {markdown(champion.version)} |" if champion else "no champion yet |"),
+        "|---|---|---|",
+    ]
+    for row in [row for row in _metrics(dossier) if row["name"] == metric][:1] + _rows(dossier):
+        lines.append(f"| {markdown(row['name'])} | {markdown(figure(row['new']))} | {markdown(figure(row['old']))} |")
+    lines += [
+        "",
+        f"Gate: {markdown(gate['verdict'])} on {markdown(figure(gate['rows']))} rows. {markdown(changed_in_short(dossier))}",
+    ]
+    return "\n".join(lines)
+
+
+def pinned_in_short(dossier: Dossier) -> str:
+    """Of all pins: another where any of them is."""
+    return digest(dossier.pins)[:16]
+
+
+def changed_in_short(dossier: Dossier) -> str:
+    """A sentence: how much differs from the champion."""
+    if dossier.champion is None:
+        return "It is the first release: there is nothing to compare with."
+    parts = [
+        _count(found, one)
+        for found, one in (
+            (dossier.code, "file"), (dossier.settings, "setting"), (dossier.packages, "package"), (dossier.columns, "column"),
+        )
+    ]  # fmt: skip
+    return f"Since version {dossier.champion.version}: {', '.join(parts)} changed."
+
+
+def markdown(text: str) -> str:
+    """As plain text in a line of Markdown, whatever it holds."""
+    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+
+
+def figure(value: Any) -> str:
+    """A number or a text as a person reads it."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4g}"
+
+
+def _metrics(dossier: Dossier) -> list[dict[str, Any]]:
+    new, old = dossier.gate.metrics["challenger"], dossier.gate.metrics.get("champion") or {}
+    return [_row(name, value, old.get(name)) for name, value in new.items()]
+
+
+def _slices(dossier: Dossier) -> list[dict[str, Any]]:
+    """The main metric by slice, those first that lost most."""
+    metric, found = gate_metric(dossier.gate.metrics), dossier.verdict.get("slices") or {}
+    before = {
+        (column, str(part["value"])): part.get(metric)
+        for column, parts in (found.get("champion") or {}).items()
+        for part in parts
+    }
+    rows = [
+        {**_row(f"{column} = {part['value']}", part.get(metric), before.get((column, str(part["value"])))), "rows": part["rows"]}
+        for column, parts in (found.get("challenger") or {}).items()
+        for part in parts
+    ]
+    rows.sort(key=lambda row: (row["difference"] is None, row["difference"] or 0))
+    return rows[:_SHOWN_SLICES]
+
+
+def _rows(dossier: Dossier) -> list[dict[str, Any]]:
+    """A few facts of the data, for both."""
+    new, old = dossier.challenger, dossier.champion
+    facts = [("rows learned from", "rows_train"), ("data until", "data_end"), ("model, MB", "model_mb")]
+    return [_row(name, _fact(new.trained, key), _fact(old.trained if old else None, key)) for name, key in facts]
+
+
+def _data(dossier: Dossier) -> list[dict[str, Any]]:
+    names = {
+        "validate": ("rows_checked", "rows_quarantined", "quarantined_share", "data_end"),
+        "features": ("rows", "columns", "label_rate", "label_mean", "data_end"),
+        "train": ("rows_train", "rows_holdout", "features", "data_start", "data_end"),
+    }
+    rows = []
+    for made in dossier.challenger.steps:
+        old = _same(dossier.champion, made.name)
+        for name in names.get(made.step, ()):
+            if name in made.manifest.metrics:
+                label = f"{made.name}: {name.replace('_', ' ')}"
+                rows.append(_row(label, made.manifest.metrics[name], _fact(old, name)))
+    return rows
+
+
+def _cost(dossier: Dossier) -> list[dict[str, Any]]:
+    names = {"seconds": "seconds", "cpu_seconds": "CPU seconds", "peak_memory_mb": "peak memory, MB"}
+    rows = [
+        _row(f"{made.name}: {label}", made.manifest.usage.get(key), (old.usage if old else {}).get(key))
+        for made in dossier.challenger.steps
+        for old in [_same(dossier.champion, made.name)]
+        for key, label in names.items()
+        if key in made.manifest.usage
+    ]
+    champion = dossier.champion
+    size = _row(
+        "model, MB", round(dossier.challenger.model.size / 1e6, 3), round(champion.model.size / 1e6, 3) if champion else None
+    )
+    return [*rows, size]
+
+
+def _changed(dossier: Dossier, store: Store) -> list[dict[str, Any]]:
+    """Tables of what differs, each with a word for none and for not known."""
+    tables: list[tuple[str, list[Change] | None]] = [
+        ("Settings", dossier.settings),
+        ("Columns", dossier.columns),
+        ("Data that came from outside", _sources(dossier, store)),
+        ("Packages", dossier.packages),
+        ("Environments", _environments(dossier)),
+    ]
+    return [{"name": name, "changes": found} for name, found in tables]
+
+
+def _sources(dossier: Dossier, store: Store) -> list[Change] | None:
+    if dossier.champion is None or not dossier.champion.steps:
+        return None
+    from tradewind.approval.changes import changes
+
+    said = [
+        {name: f"{ref.size:,} bytes, sha256 {ref.sha256[:12]}" for name, ref in sources(store, side.steps).items()}
+        for side in (dossier.champion, dossier.challenger)
+    ]
+    return changes(*said)
+
+
+def _environments(dossier: Dossier) -> list[Change] | None:
+    if dossier.champion is None:
+        return None
+    from tradewind.approval.changes import changes
+
+    old, new = (
+        {made.name: f"{made.spec.image} {made.spec.environment}" for made in side.steps if made.spec.environment}
+        for side in (dossier.champion, dossier.challenger)
+    )
+    return changes(old, new) if old and new else None
+
+
+def _same(side: Side | None, name: str) -> StepManifest | None:
+    return next((made.manifest for made in side.steps if made.name == name), None) if side else None
+
+
+def _fact(manifest: StepManifest | None, name: str) -> Any:
+    return manifest.metrics.get(name) if manifest else None
+
+
+def _row(name: str, new: Any, old: Any) -> dict[str, Any]:
+    numbers = isinstance(new, int | float) and isinstance(old, int | float)
+    return {"name": name, "new": new, "old": old, "difference": new - old if numbers else None}
+
+
+def _count(found: list[Any] | None, one: str) -> str:
+    return f"{one}s not known" if found is None else f"{len(found)} {one}{'' if len(found) == 1 else 's'}"
