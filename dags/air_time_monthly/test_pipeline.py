@@ -13,7 +13,9 @@ SEPTEMBER_ENDS = "2013-10-01T00:00:00+00:00"
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    return run_steps(FOLDER, tmp_path_factory.mktemp("steps"), params={**SAMPLE, "as_of": SEPTEMBER_ENDS, "days": 90, "min_rows": 20})
+    return run_steps(
+        FOLDER, tmp_path_factory.mktemp("steps"), params={**SAMPLE, "as_of": SEPTEMBER_ENDS, "days": 90, "min_rows": 20}
+    )
 
 
 def test_a_run_sees_the_flights_before_its_intervals_end(steps):
