@@ -14,7 +14,7 @@ from benchmarks.cluster import NAMESPACE, namespace
 from benchmarks.measure import ROOT, Figure
 
 STEPS = 1000
-SECONDS = 40.0
+SECONDS = 20.0
 WAITED = {"waiting": 600.0, "waiting.first_minute": 0.0}  # seconds that the pods have waited already
 
 

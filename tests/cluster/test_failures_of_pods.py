@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -100,19 +101,21 @@ def test_out_of_memory_with_the_most_it_may_have(platform: Platform, doomed: dic
 
 def test_a_lost_pod_is_replaced_without_using_up_a_retry(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
     ways = {"pod evicted": cluster.evict, "pod deleted by force": cluster.force_delete}
-    runs = {name: start("job", "waits", amount=20) for name in ways}
-    firsts = {}
-    for name, lose in ways.items():
-        firsts[name] = cluster.pod(runs[name])
-        lose(firsts[name])
-    for name, first in firsts.items():
-        with FAULTS.injected(name) as fault:
+    runs = {name: start("job", "waits", amount=30) for name in ways}
+    with ExitStack() as stack:
+        faults, firsts = {}, {}
+        for name, lose in ways.items():  # at once: neither may run through while the other is looked at
+            firsts[name] = cluster.pod(runs[name])
+            faults[name] = stack.enter_context(FAULTS.injected(name))
+            lose(firsts[name])
+        for name, first in firsts.items():
             second = cluster.pod(runs[name], but=first.metadata.name)
             assert second.metadata.name != first.metadata.name
-            done = ended(platform, "job", runs[name])
-            fault.run(done.state)
+        for name, run_id in runs.items():
+            done = ended(platform, "job", run_id)
+            faults[name].run(done.state)
             assert done.state == "success" and done.tries["train"] == 1
-            assert any("The pod is lost: " in line for line in log(platform, "job", runs[name]))
+            assert any("The pod is lost: " in line for line in log(platform, "job", run_id))
 
 
 def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
