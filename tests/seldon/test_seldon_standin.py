@@ -22,7 +22,7 @@ from tradewind.serving.seldon.desired import predictor
 APART_S = 1.6  # events of the recording that lie so far apart have an order: it looked every 0.4 s
 # How long a pod takes to end, and what waits for it, is no affair of what else happens.
 ENDING = ("-deployment", "-service", "forgotten")
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 SETTLE_S = 3.5  # so long the recording went on at least
 Object = dict[str, Any]
 
@@ -40,7 +40,6 @@ class Player:
     def predictor(self, name: str, traffic: int | None, shadow: str, label: str) -> Object:
         found: Object = copy.deepcopy(predictor("m", name, self.models[self.other_model], self.place.options))
         container = found["componentSpecs"][0]["spec"]["containers"][0]
-        del container["livenessProbe"]
         found |= {"name": name, **({"traffic": traffic} if traffic is not None else {}), **({"shadow": True} if shadow else {})}
         if traffic is None:
             del found["traffic"]

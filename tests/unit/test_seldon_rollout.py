@@ -304,4 +304,5 @@ def test_killed_at_any_write_it_ends_all_new_or_all_old(tmp_path: Path, failing:
         if not killed:
             break
         number += 1
+    print(f"killed at each of {number} calls")
     assert number > 20

@@ -135,9 +135,16 @@ def _container(target: str, version: str, options: Options) -> dict[str, Any]:
         "args": ["serve"],
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
-        # Its times are kept, what is asked is the operator's; its own first look comes after 20 s.
-        "readinessProbe": {"initialDelaySeconds": 2, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {"initialDelaySeconds": 60, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 6},
+        # A model may take long to load: until it has, nobody looks whether its server is alive.
+        "startupProbe": {
+            "httpGet": {"path": "/v2/health/live", "port": "http"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": 600,
+        },
+        # Their times are kept, what is asked is the operator's; its own first look comes after 20 s.
+        "readinessProbe": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 6},
         "resources": {
             "requests": {"cpu": f"{round(options.cpu * 250)}m", "memory": memory},
             "limits": {"cpu": f"{round(options.cpu * 1000)}m", "memory": memory},
