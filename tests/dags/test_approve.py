@@ -140,13 +140,11 @@ def test_what_the_gate_left_changed_between_question_and_answer(dags: Dags, seco
 
 
 def test_a_rollout_that_is_not_the_approved_one_does_not_begin(dags: Dags, second: dict[str, Any]) -> None:
-    text = (dags.folder / NAME / "dag.py").read_text()
-    roll = '\n    SeldonRolloutOperator(task_id="rollout", version=approved.output, rollout={"steps": [{"weight": 50, "bake_s": 1}]})\n'
-    changed = text.replace("    Approve", "    approved = Approve").replace(
-        "import Approve", "import SeldonRolloutOperator, Approve"
-    )
-    (dags.folder / NAME / "dag.py").write_text(
-        changed.replace("])", '], rollout={"steps": [{"weight": 10, "bake_s": 1}]})') + roll
+    file = dags.folder / NAME / "dag.py"
+    text = file.read_text().replace("import Approve", "import SeldonRolloutOperator, Approve")
+    text = text.replace("    Approve", "    approved = Approve").replace('"bert"])', '"bert"], rollout={"patience_s": 7})')
+    file.write_text(
+        f'{text}\n    SeldonRolloutOperator(task_id="rollout", version=approved.output, rollout={{"patience_s": 8}})\n'
     )
     run = dags.run(NAME, answer=YES, version=second)
     write(dags)
