@@ -87,7 +87,8 @@ class Releases:
         store.put_spec(
             StepSpec(
                 step=step, dag_id=self.name, run_id=run, task_id=step, map_index=-1, try_number=1, params=params or {},
-                inputs=inputs, code=code, entry_point=None, image="train", outputs_uri=place, store_uri=store.root, environment="lock-1",
+                inputs=inputs, code=code, entry_point=None, image="train", outputs_uri=place, store_uri=store.root,
+                environment="lock-1",
             )
         )  # fmt: skip
         outputs = {folder: made, **(more or {})}
