@@ -139,6 +139,21 @@ def test_what_the_gate_left_changed_between_question_and_answer(dags: Dags, seco
     assert "is void, what they saw has changed: gate was " in done[0].log
 
 
+def test_a_rollout_that_is_not_the_approved_one_does_not_begin(dags: Dags, second: dict[str, Any]) -> None:
+    file = dags.folder / NAME / "dag.py"
+    text = file.read_text().replace("import Approve", "import SeldonRolloutOperator, Approve")
+    text = text.replace("    Approve", "    approved = Approve").replace('"bert"])', '"bert"], rollout={"patience_s": 7})')
+    file.write_text(
+        f'{text}\n    SeldonRolloutOperator(task_id="rollout", version=approved.output, rollout={{"patience_s": 8}})\n'
+    )
+    run = dags.run(NAME, answer=YES, version=second)
+    write(dags)
+    assert run.tasks["approve"]["state"] == "success"
+    assert (run.tasks["rollout"]["state"], run.tasks["rollout"]["try_number"]) == ("failed", 1)
+    assert "The approval of asks version 2 by anna is void, what they saw has changed: rollout was " in run.log
+    assert dags.registry.releases(NAME) == [], "nothing was begun"
+
+
 def test_the_champion_needs_no_word(dags: Dags, second: dict[str, Any]) -> None:
     run = dags.run(NAME, answer={**YES, "option": "Reject"}, version={**second, "version": "1"})
     assert run.state == "success"

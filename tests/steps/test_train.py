@@ -160,6 +160,9 @@ def test_the_template(learning: Learning, came: dict[str, Any], run_step: RunSte
     assert card["split"]["train_end"] == "2013-03-04T11:00:00.000000Z"
     assert (card["mlflow_run_id"], card["model_id"]) == (metrics["mlflow_run_id"], metrics["model_id"])
     assert "xgboost==" in (folder / "requirements.txt").read_text()
+    listed = done.outputs["environment"]
+    assert listed.kind == "code", "no report: it is for whoever compares two trainings"
+    assert "xgboost==" in learning.store.read(listed.uri).decode()
 
     run = call(learning.python, "mlflow_probe.py", learning.tracking_uri, "run", metrics["mlflow_run_id"])
     assert (run["status"], run["name"]) == ("FINISHED", "run")

@@ -96,11 +96,21 @@ def test_what_changed_since_the_champion(known: Known, made: Releases) -> None:
     assert [(c.name, c.before, c.after) for c in dossier.packages or []] == [("xgboost", "3.2.0", "3.3.0")]
     assert [(c.name, c.before, c.after) for c in dossier.settings or []] == [("train.params.trees", "10", "20")]
     text = page.page(dossier, known.store)
-    for shown in ("+0.05", "validate: rows checked", "2,000", "train: peak memory, MB", "carrier = UA", *dossier.pins.values()):
+    for shown in (
+        "+0.05",
+        "validate: rows checked",
+        "2,000",
+        "+1,000",
+        "train: peak memory, MB",
+        "carrier = UA",
+        *dossier.pins.values(),
+    ):
         assert shown in text, shown
     short = page.body(dossier, link="http://a/b")
     assert "3 files, 1 setting, 1 package, 1 column changed" in short.replace("\\", "")
     assert "(http://a/b)" in short
+    assert f"`{page.pinned_in_short(dossier)}`" in short
+    assert page.pinned_in_short(dossier) in text
 
 
 def test_a_first_release_has_nothing_to_compare_with(known: Known, made: Releases) -> None:

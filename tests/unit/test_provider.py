@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -70,6 +71,12 @@ def test_airflow_finds_the_plugin_once_and_without_error(discovered: dict[str, o
     assert isinstance(plugins, list) and len(plugins) == 1
     assert {view["destination"] for view in plugins[0]["react_apps"]} == {"nav", "task_instance", "dag_run"}
     assert discovered["plugin_errors"] == {}
+
+
+def test_notifiers_are_named_as_they_are() -> None:
+    for name in get_provider_info()["notifications"]:
+        module, _, notifier = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), notifier)
 
 
 def test_entry_points_name_what_exists() -> None:

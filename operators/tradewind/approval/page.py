@@ -59,6 +59,8 @@ def body(dossier: Dossier, *, link: str) -> str:
     lines += [
         "",
         f"Gate: {markdown(gate['verdict'])} on {markdown(figure(gate['rows']))} rows. {markdown(changed_in_short(dossier))}",
+        "",
+        f"All that is pinned, in short: `{pinned_in_short(dossier)}`.",
     ]
     return "\n".join(lines)
 
@@ -96,7 +98,7 @@ def figure(value: Any) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4g}"
+    return "" if value is None else f"{'-' if value < 0 else '+'}{figure(abs(value))}"
 
 
 def _metrics(dossier: Dossier) -> list[dict[str, Any]]:
