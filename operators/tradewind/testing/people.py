@@ -68,6 +68,7 @@ def answers(decide: str | Decide = "Approve", *, by: str = "tester", why: str = 
             except Exception:  # a busy database, a decision that raises: a Dag that nobody answers would wait for ever
                 _LOG.exception("No answer could be given; the next look is in %g s", _LOOK_S)
 
+    _load_models()
     thread = threading.Thread(target=work, name="answers", daemon=True)
     thread.start()
     try:
@@ -75,6 +76,18 @@ def answers(decide: str | Decide = "Approve", *, by: str = "tester", why: str = 
     finally:
         ended.set()
         thread.join()
+
+
+def _load_models() -> None:
+    """All of Airflow's tables, before there is a second thread: SQLAlchemy's lock, which a query takes for its first look at
+    them, and Python's lock of a module, which ``dag.test()`` takes for an import of one, would wait for each other."""
+    import airflow.models.serialized_dag  # with what it imports
+    import airflow.providers.standard.operators.trigger_dagrun  # noqa: F401
+    from airflow.models import import_all_models
+    from sqlalchemy.orm import configure_mappers
+
+    import_all_models()  # type: ignore[no-untyped-call]
+    configure_mappers()
 
 
 def _look(asked: list[Question], decide: Decide, by: str, why: str) -> None:
