@@ -118,6 +118,7 @@ def place(folder: Path) -> Iterator[Place]:
             os.environ[name] = value
         if not REAL:
             _make_crd(kube)
+            stack.callback(_delete_crd, kube)
         _make_namespace(kube, server)
         stack.callback(_delete_namespace, kube)
         if not REAL:
@@ -151,6 +152,13 @@ def _make_crd(kube: Kube) -> None:
     else:
         kube.ask("POST", path, body)
     until(lambda: _served(kube), within_s=30, what="the kind SeldonDeployment")
+
+
+def _delete_crd(kube: Kube) -> None:
+    """The cluster is as it was, unless another one's tests run on it."""
+    if not list(kube.items("/apis/machinelearning.seldon.io/v1/seldondeployments")):
+        name = yaml.safe_load(CRD.read_text())["metadata"]["name"]
+        kube.ask("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", missing=True)
 
 
 def _served(kube: Kube) -> bool:
