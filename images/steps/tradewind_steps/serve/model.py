@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tradewind.contract import PREDICTOR
 from tradewind.errors import RolloutAborted, StoreError, TradewindError
 from tradewind.store import Store, hash_folder
 
@@ -93,6 +94,11 @@ def fetch(uri: str, folder: Path) -> None:
             )
         if not (found / "MLmodel").is_file():
             raise RolloutAborted(f"{source} is no model in MLflow's format: it has no file MLmodel")
+        if (found / PREDICTOR).is_file():
+            raise RolloutAborted(
+                f"The model at {source} is served by a predictor of its author's, which runs on the local serving only: MLServer "
+                "would answer without it"
+            )
         try:
             _place(found, folder)
         except (OSError, shutil.Error) as error:
