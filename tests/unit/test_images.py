@@ -174,5 +174,6 @@ def test_a_step_tells_nobody_of_its_training(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("MLFLOW_DISABLE_TELEMETRY", "TRADEWIND_SPEC"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    monkeypatch.setattr("sys.argv", ["tradewind_steps"])
     assert main() == 2
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -27,12 +27,12 @@ log = logging.getLogger("tradewind")
 
 def main() -> int:
     configure_logging()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anybody imports it: what is learned here tells nobody
     if arguments := sys.argv[1:]:
         from tradewind_steps.serve.model import run
 
         return run(arguments)
     end_with_parent()
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anybody imports it: what is learned here tells nobody
     uri = os.environ.get(SPEC_VARIABLE)
     if not uri:
         log.error(
