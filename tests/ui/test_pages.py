@@ -24,6 +24,7 @@ PICTURES = os.environ.get("TRADEWIND_SCREENSHOTS")  # a folder, where the pictur
 
 def picture(page: Page, name: str) -> None:
     if PICTURES:
+        expect(page.get_by_label("Loading")).to_have_count(0)
         page.wait_for_timeout(1500)  # charts and frames draw
         page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
 
@@ -161,17 +162,18 @@ def light(colour: str) -> float:
 
 @pytest.fixture(scope="module")
 def canary(site: Site, runs: list[str]) -> Iterator[Record]:
-    """A rollout that waits for its canary's requests, which come for the time of the block."""
+    """A rollout that waits for its canary's requests, which come from then on: before, they would take the training's time."""
+    runs.append(site.api.trigger(NAME, {**SLOW, "trees": 61}))
+
+    def canary(requests: int) -> Record | None:
+        record = read_record(site.home, NAME)
+        return record if record and record.phase == "canary" and record.of(record.version).requests >= requests else None
+
+    until(lambda: canary(0), within_s=400, what="the canary")
     traffic = Traffic.to_what_serves(site.home, NAME)
     assert traffic
     with traffic:
-        runs.append(site.api.trigger(NAME, {**SLOW, "trees": 61}))
-
-        def look() -> Record | None:
-            record = read_record(site.home, NAME)
-            return record if record and record.phase == "canary" and record.of(record.version).requests > 20 else None
-
-        yield until(look, within_s=240, what="the canary")
+        yield until(lambda: canary(20), within_s=120, what="the canary's requests")
 
 
 def test_a_viewer_sees_it_live_and_may_not_decide(signed_in: SignedIn, canary: Record) -> None:
