@@ -6,6 +6,7 @@ import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from live import gone, predict, until
 from platform_under_test import GREEN, Platform
@@ -77,7 +78,12 @@ def test_a_backfill_of_two_months(platform: Platform) -> None:
         "dag_id": "monthly", "from_date": "2013-02-01T00:00:00Z", "to_date": "2013-03-01T00:00:00Z", "max_active_runs": 1,
         "dag_run_conf": {"rules": ["auc >= 0.5", "auc >= champion - 0.1"], "min_rows": 200, "trees": 50, "canary": []},
     }  # fmt: skip
-    platform.http.post("/backfills", json=body).raise_for_status()
+
+    def asked() -> httpx.Response | None:
+        answer = platform.http.post("/backfills", json=body)
+        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer  # SQLite is locked: asked again
+
+    until(asked, within_s=60, what="the backfill").raise_for_status()
     runs = until(lambda: len(found := platform.runs("monthly")) == 2 and found, within_s=60, what="the runs")
     january, february = (platform.ended("monthly", run["dag_run_id"]) for run in sorted(runs, key=lambda r: r["logical_date"]))
     assert january.tasks == february.tasks == GREEN
