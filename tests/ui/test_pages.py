@@ -76,7 +76,7 @@ def test_a_run_is_triggered_by_the_form_and_watched(signed_in: SignedIn, site: S
     steps = page.get_by_role("list", name="Steps")
     for task in CHAIN:
         expect(steps.get_by_role("link", name=task, exact=True)).to_be_visible()
-    until(lambda: site.api.run_state(NAME, runs[0]) in ("success", "failed"), within_s=300, what="the run's end")
+    until(lambda: site.api.run_state(NAME, runs[0]) in ("success", "failed"), within_s=600, what="the run's end")
     # Nothing was loaded again: the page follows by itself.
     expect(steps.get_by_text("success")).to_have_count(len(CHAIN))
     expect(steps).to_contain_text("quarantined")
@@ -246,7 +246,7 @@ def test_an_order_for_a_rollout_that_is_over_is_refused(signed_in: SignedIn, sit
 
 def test_a_reused_run_shows_it(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
     runs.append(site.api.trigger(NAME, {}))
-    until(lambda: site.api.run_state(NAME, runs[-1]) in ("success", "failed"), within_s=120, what="the run's end")
+    until(lambda: site.api.run_state(NAME, runs[-1]) in ("success", "failed"), within_s=400, what="the run's end")
     page = signed_in("viewer")
     page.goto(chain(runs[-1]))
     expect(page.get_by_role("list", name="Steps").get_by_text("reused", exact=True)).to_have_count(4)
