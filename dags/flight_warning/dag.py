@@ -57,7 +57,8 @@ def given(*names: str) -> dict[str, str]:
 
 with DAG(
     NAME, schedule=SCHEDULE, start_date=datetime(2013, 1, 1), catchup=False, max_active_runs=1, params=PARAMS,
-    render_template_as_native_obj=True, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)}, doc_md=__doc__,
+    render_template_as_native_obj=True, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    description=__doc__, tags=["tradewind"],
 ):  # fmt: skip
     flights = ValidateDataOperator(
         task_id="validate", data="{{ params.flights }}", expectations="expectations.json", time_column=TIME, **given("tolerance")

@@ -21,7 +21,9 @@ def test_each_template_says_what_it_does() -> None:
     for name, line in templates.templates().items():
         folder = data_path("dags") / name
         assert line.endswith(".")
-        assert len((folder / "dag.py").read_text().splitlines()) <= 85
+        dag = (folder / "dag.py").read_text()
+        assert len(dag.splitlines()) <= 85
+        assert 'tags=["tradewind"]' in dag, f"{name}: the page in Airflow's UI lists the Dags with this tag"
         assert {path.name for path in folder.iterdir()} >= {"README.md", "dag.py", "features.py", "train.py", "expectations.json"}
 
 
