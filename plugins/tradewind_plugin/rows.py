@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from tradewind_plugin.reports import Unavailable, inside
 MOST = 500  # rows of one page
 _CELL = 2000  # characters of a cell on a page; the download has all
 _BATCH = 10_000
+_LOG = logging.getLogger(__name__)
 
 
 class Rows:
@@ -34,6 +36,13 @@ class Rows:
 
     def page(self, offset: int, limit: int) -> dict[str, Any]:
         """``{"columns": [...], "rows": [[text or null, ...], ...], "total": n}``; only the row groups of the page are read."""
+        try:
+            return self._page(offset, limit)
+        except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+            _LOG.exception("The table at %s cannot be read", self._parts[0])
+            raise Unavailable(500, "The table cannot be read; Airflow's API server has logged why.") from error
+
+    def _page(self, offset: int, limit: int) -> dict[str, Any]:
         columns: list[str] = []
         rows: list[list[str | None]] = []
         total = 0

@@ -143,6 +143,9 @@ def test_only_quarantine_is_shown_and_only_from_the_store(server: Server, tmp_pa
     assert (none.status_code, none.text) == (404, "This task instance has put no rows into quarantine.")
     outside = server.get(left("rows-outside", quarantine=f"file://{tmp_path}"))
     assert (outside.status_code, "not shown" in outside.text) == (404, True)
+    server.store.write(f"{server.store.root}/broken/part-0.parquet", b"no Parquet")
+    broken = server.get(left("broken-rows", quarantine=f"{server.store.root}/broken"))
+    assert (broken.status_code, "cannot be read" in broken.text) == (500, True)
     gone = server.get(left("gone-rows", quarantine=f"{server.store.root}/gone"))
     assert (gone.status_code, "run the task again" in gone.text) == (404, True)
 

@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from tradewind.approval.changes import Change
+from tradewind.approval.changes import Change, changes
 from tradewind.approval.dossier import Dossier, Side
 from tradewind.approval.lineage import sources
 from tradewind.contract import StepManifest, digest
@@ -177,8 +177,6 @@ def _changed(dossier: Dossier, store: Store) -> list[dict[str, Any]]:
 def _sources(dossier: Dossier, store: Store) -> list[Change] | None:
     if dossier.champion is None or not dossier.champion.steps:
         return None
-    from tradewind.approval.changes import changes
-
     said = [
         {name: f"{ref.size:,} bytes, sha256 {ref.sha256[:12]}" for name, ref in sources(store, side.steps).items()}
         for side in (dossier.champion, dossier.challenger)
@@ -189,8 +187,6 @@ def _sources(dossier: Dossier, store: Store) -> list[Change] | None:
 def _environments(dossier: Dossier) -> list[Change] | None:
     if dossier.champion is None:
         return None
-    from tradewind.approval.changes import changes
-
     old, new = (
         {made.name: f"{made.spec.image} {made.spec.environment}" for made in side.steps if made.spec.environment}
         for side in (dossier.champion, dossier.challenger)

@@ -45,7 +45,7 @@ export function Chart({ label, traces, layout = {}, height = 240 }) {
         font: { color: ink, size: 12 }, showlegend: traces.length > 1, legend: { orientation: "h", y: -0.3 }, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
       }, { displayModeBar: false, responsive: true });
-    });
+    }).catch((error) => { if (live && box.current) box.current.textContent = `${label}. (${error.message}.)`; });
     return () => { live = false; };
   }, [traces, layout, height, theme]);
   useEffect(() => () => { if (box.current) globalThis.Plotly?.purge(box.current); }, []);
