@@ -14,6 +14,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -157,13 +158,12 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
     text = pacsv.ConvertOptions(
         column_types={column: pa.string() for column in header}, strings_can_be_null=True, null_values=MISSING, check_utf8=False
     )
-    buffer = pa.py_buffer(data)
+    # Arrow's own memory: one of its threads lets go of the bytes a moment after the table is there, and were they Python's,
+    # that would abort an interpreter that is just ending.
+    buffer = pa.allocate_buffer(len(data))
+    pa.FixedSizeBufferWriter(buffer).write(data)
 
-    def parse(*, threads: bool, odd: list[pacsv.InvalidRow]) -> pa.Table:
-        def on_odd(row: pacsv.InvalidRow) -> str:
-            odd.append(row)
-            return "error"
-
+    def parse(*, threads: bool, on_odd: Callable[[pacsv.InvalidRow], str] | None = None) -> pa.Table:
         return pacsv.read_csv(
             pa.BufferReader(buffer),
             read_options=pacsv.ReadOptions(use_threads=threads, block_size=_BLOCK),
@@ -172,7 +172,7 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
         )
 
     try:
-        return parse(threads=True, odd=[])
+        return parse(threads=True)
     except pa.ArrowInvalid as error:
         if _JSON.match(data):
             raise _json(data, name) from error
@@ -182,8 +182,13 @@ def _read_csv(data: bytes, name: str) -> pa.Table:
                 f"{name}: expected each column name once, got more than one column named {_names(repeated)}"
             ) from error
         odd: list[pacsv.InvalidRow] = []
+
+        def on_odd(row: pacsv.InvalidRow) -> str:
+            odd.append(row)
+            return "error"
+
         try:  # Only one thread knows the number of a row.
-            parse(threads=False, odd=odd)
+            parse(threads=False, on_odd=on_odd)
         except pa.ArrowInvalid as single:
             error = single
         if odd:
