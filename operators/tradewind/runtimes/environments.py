@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import hashlib
@@ -19,8 +18,6 @@ from pathlib import Path
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.resources import data_path, package_folders
 
-_OLDEST = {"predictor": (3, 12)}  # seldon-core 1.19 wants it
-
 
 def lock_path(image: str) -> Path:
     """The lock of an image; SpecError where there is no such image."""
@@ -35,28 +32,7 @@ def lock_path(image: str) -> Path:
 def environment_id(image: str) -> str:
     """What distinguishes one environment from another: lock, Python and platform. Part of every fingerprint."""
     lock = hashlib.sha256(lock_path(image).read_bytes()).hexdigest()[:12]
-    return f"{lock}-py{_python_version(image)}-{sys.platform}-{platform.machine()}"
-
-
-def _python_version(image: str) -> str:
-    """Of an image's environment: this process's own, but for what needs a newer one."""
-    major, minor = max(sys.version_info[:2], _OLDEST.get(image, (3, 11)))
-    return f"{major}.{minor}"
-
-
-def _interpreter(version: str) -> str:
-    """A Python of that version on this machine; else the version itself, which uv then gets. A name on the path may be a
-    launcher for a version that is not there: only one that runs counts."""
-    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return sys.executable
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for candidate in (f"python{version}", *map(str, sorted(pyenv.glob(f"versions/{version}*/bin/python")))):
-        with contextlib.suppress(OSError):
-            asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"]
-            found, _, path = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
-            if found == version:
-                return path
-    return version
+    return f"{lock}-py{sys.version_info.major}.{sys.version_info.minor}-{sys.platform}-{platform.machine()}"
 
 
 class Environments:
@@ -87,17 +63,17 @@ class Environments:
             with _locked(path.with_name(f"{path.name}.lock")) as held:
                 if not complete.exists():
                     say(f"Making the environment {path.name} from images/{image}/requirements.lock")
-                    _make(path, lock_path(image), _python_version(image), held)
+                    _make(path, lock_path(image), held)
                     complete.touch()
-        _link_packages(python, _python_version(image))
+        _link_packages(python)
         return python
 
 
-def _make(path: Path, lock: Path, version: str, held: int) -> None:
+def _make(path: Path, lock: Path, held: int) -> None:
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VIRTUAL_ENV": str(path)}
-    _uv("venv", "--quiet", "--python", _interpreter(version), str(path), environment=environment, held=held)
+    _uv("venv", "--quiet", "--python", sys.executable, str(path), environment=environment, held=held)
     _uv("pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", str(lock), environment=environment, held=held)
 
 
@@ -112,9 +88,10 @@ def _uv(*arguments: str, environment: dict[str, str], held: int) -> None:
         raise RuntimeUnavailable(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr.strip()}")
 
 
-def _link_packages(python: Path, version: str) -> None:
+def _link_packages(python: Path) -> None:
     """Show the environment our own packages: links, so that operator and step are always of one version."""
-    site = python.parents[1] / "lib" / f"python{version}" / "site-packages"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = python.parents[1] / "lib" / version / "site-packages"
     for name, folder in package_folders().items():
         link = site / name
         if not link.is_symlink() or link.readlink() != folder:
