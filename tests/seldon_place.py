@@ -55,8 +55,8 @@ class Place:
 
     @property
     def options(self) -> Options:
-        image = IMAGE.format(image="serve", version=tradewind.__version__)
-        return Options(image=image, service_account=ACCOUNT, secret=SECRET, cpu=0.8, memory_mb=700)
+        serve, predictor = (IMAGE.format(image=name, version=tradewind.__version__) for name in ("serve", "predictor"))
+        return Options(image=serve, predictor_image=predictor, service_account=ACCOUNT, secret=SECRET, cpu=0.8, memory_mb=700)
 
     def serving(self, kube: Kube | None = None) -> SeldonServing:
         """As a process of its own would have it."""

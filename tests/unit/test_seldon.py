@@ -29,7 +29,10 @@ from tradewind.serving.seldon.statistics import parse
 from tradewind.serving.seldon.view import View
 
 Object = dict[str, Any]
-OPTIONS = Options(image="registry.example.org/serve:1", service_account="tradewind-step", secret="store")
+OPTIONS = Options(
+    image="registry.example.org/serve:1", predictor_image="registry.example.org/predictor:1", service_account="tradewind-step",
+    secret="store",
+)  # fmt: skip
 
 
 def model(sha256: str = "a" * 64) -> ArtifactRef:

@@ -57,7 +57,7 @@ class Platform:
         self.failing: set[str] = set()
 
     def serving(self) -> Serving:
-        options = Options(image="serve:1", service_account="tradewind-step")
+        options = Options(image="serve:1", predictor_image="predictor:1", service_account="tradewind-step")
         made = Serving(kube=self.kube, namespace=NAMESPACE, gateway="http://gateway", statistics="http://none", options=options)
         made.counts, made.failing = self.counts, self.failing
         return made

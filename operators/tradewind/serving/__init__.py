@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tradewind.errors import SpecError
 from tradewind.serving.base import Serving
 from tradewind.settings import SECTION, SERVINGS, Settings
@@ -22,13 +24,15 @@ def serving_for(settings: Settings) -> Serving:
         from tradewind.serving.seldon.client import SeldonServing
         from tradewind.serving.seldon.desired import Options
 
+        image = functools.partial(settings.image.format, version=tradewind.__version__)
         return SeldonServing(
             kube=kube_for(),
             namespace=settings.serving_namespace,
             gateway=settings.serving_gateway,
             statistics=settings.serving_statistics,
             options=Options(
-                image=settings.image.format(image="serve", version=tradewind.__version__),
+                image=image(image="serve"),
+                predictor_image=image(image="predictor"),
                 service_account=settings.service_account,
                 secret=settings.step_secret,
             ),

@@ -1,7 +1,8 @@
 """The server of one version of a custom predictor: seldon-core's wrapper, with the Open Inference Protocol in front of it.
 
 ``python -m tradewind_steps.predictor.server SETTINGS``: a JSON file with ``host``, ``port``, ``name``, ``version``, ``model``
-(the model's folder) and, in a drill, ``fault``.
+(the model's folder) and, in a drill, ``fault``. With ``serve`` for it, in a pod of Seldon's, they are in the environment, as they
+are for MLServer.
 
 The wrapper's own code asks the author's class, keeps its metrics and answers by Seldon's protocol (``/api/v1.0/predictions``).
 Its command ``seldon-core-microservice`` is not used: it speaks no V2, listens on all addresses, and starts three more processes,
@@ -18,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from tradewind_steps.predictor import v2
 from tradewind_steps.predictor.bundle import Predictor
 from tradewind_steps.serve.answers import FORWARDED, Answers
 from tradewind_steps.serve.faults import Fault
+from tradewind_steps.serve.model import SERVE
 
 log = logging.getLogger("tradewind")
 _THREADS = 8  # the author's class answers one request at a time; looks for its health, its metrics and its answers do not wait
@@ -48,8 +51,21 @@ def main(settings: dict[str, Any]) -> None:
     predictor = Predictor((Path(settings["model"]) / PREDICTOR).parent, alone=True)
     front = Front(predictor, name=name, version=version, fault=Fault.named(settings.get("fault")))
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=front.end).start())
-    address = {"host": settings["host"], "port": int(settings["port"])}
-    waitress.create_server(front.application(), **address, threads=_THREADS, ident=None, clear_untrusted_proxy_headers=True).run()
+    listen = " ".join(f"{settings['host']}:{port}" for port in {settings["port"], settings.get("metrics_port", settings["port"])})
+    app = front.application()
+    waitress.create_server(app, listen=listen, threads=_THREADS, ident=None, clear_untrusted_proxy_headers=True).run()
+
+
+def in_pod(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings by which Seldon's operator and `tradewind.serving.seldon` have a model served."""
+    return {
+        "host": "0.0.0.0",  # noqa: S104 - the gateway's requests come from outside of the pod
+        "port": environment["MLSERVER_HTTP_PORT"],
+        "metrics_port": environment["MLSERVER_METRICS_PORT"],
+        "name": environment["MLSERVER_MODEL_NAME"],
+        "version": environment["MLSERVER_MODEL_VERSION"],
+        "model": environment["MLSERVER_MODEL_URI"],
+    }
 
 
 class Front:
@@ -67,7 +83,7 @@ class Front:
         self._counting, self._active = threading.Lock(), 0
 
     def application(self) -> Any:
-        """The wrapper's WSGI application with these routes and, under ``/metrics``, the author's metrics for Prometheus."""
+        """The wrapper's WSGI application with these routes and the author's metrics for Prometheus."""
         from seldon_core import wrapper
         from werkzeug.exceptions import HTTPException
 
@@ -82,7 +98,8 @@ class Front:
         # To the wrapper whatever is raised is a server's error, a path that there is not, too: a client's mistake is none.
         app.register_error_handler(HTTPException, lambda error: ({"error": error.description}, error.code))
         metrics = wrapper.get_metrics_microservice(self._metrics).view_functions["Metrics"]
-        app.add_url_rule("/metrics", "metrics", metrics)
+        for path in ("/metrics", "/prometheus"):  # where Seldon's pods say that they are
+            app.add_url_rule(path, path, metrics)
         return self._in_turn(app)
 
     def metadata(self) -> dict[str, Any]:
@@ -130,7 +147,7 @@ class Front:
         inner = app.wsgi_app
 
         def answer(environment: dict[str, Any], start: Any) -> Any:
-            ours = environment["PATH_INFO"].startswith(("/v2/", "/tradewind/", "/metrics"))
+            ours = environment["PATH_INFO"].startswith(("/v2/", "/tradewind/", "/metrics", "/prometheus"))
             self._count(1)
             try:
                 with contextlib.nullcontext() if ours else self._turn:
@@ -165,6 +182,6 @@ def _metrics() -> Any:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("Usage: python -m tradewind_steps.predictor.server FILE: JSON with host, port, name, version and model")
+        sys.exit("Usage: python -m tradewind_steps.predictor.server FILE|serve: JSON with host, port, name, version and model")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    main(json.loads(Path(sys.argv[1]).read_bytes()))
+    main(in_pod(os.environ) if sys.argv[1] == SERVE else json.loads(Path(sys.argv[1]).read_bytes()))

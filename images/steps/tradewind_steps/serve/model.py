@@ -1,4 +1,4 @@
-"""The serve image in a pod of Seldon's: the one image both fetches a model and serves it.
+"""The serve image in a pod of Seldon's: the one image both fetches a model and serves it (but for custom predictors).
 
 ``fetch``, the init container, is started as Seldon starts every such image: with the model's URI and a folder. The URI ends
 with the hash that the model must have. ``serve``, the model's container, is MLServer, told by its environment what to serve.
@@ -15,7 +15,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tradewind.contract import PREDICTOR
 from tradewind.errors import RolloutAborted, StoreError, TradewindError
 from tradewind.store import Store, hash_folder
 
@@ -94,11 +93,6 @@ def fetch(uri: str, folder: Path) -> None:
             )
         if not (found / "MLmodel").is_file():
             raise RolloutAborted(f"{source} is no model in MLflow's format: it has no file MLmodel")
-        if (found / PREDICTOR).is_file():
-            raise RolloutAborted(
-                f"The model at {source} is served by a predictor of its author's, which runs on the local serving only: MLServer "
-                "would answer without it"
-            )
         try:
             _place(found, folder)
         except (OSError, shutil.Error) as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tradewind.contract import ArtifactRef
+from tradewind.contract import PREDICTOR, ArtifactRef
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError
 from tradewind.kube import Conflict, Kube
 from tradewind.serving.base import Deployment, VersionStatistics
@@ -26,6 +26,7 @@ from tradewind.serving.seldon.lease import Hold, held
 from tradewind.serving.seldon.objects import Objects
 from tradewind.serving.seldon.statistics import SCRAPE_S, parse, scraped
 from tradewind.serving.seldon.view import View
+from tradewind.store import Store
 
 _LOOK_S = 0.25
 _START_S = 600.0  # for a node, an image and a model
@@ -60,8 +61,9 @@ class SeldonServing:
         return Deployment(target=target, endpoint_url=url, versions=seen.served(self._objects.view(name), target))
 
     def load(self, target: str, version: str, model: ArtifactRef) -> None:
-        name, wanted = deployment_name(target), predictor(target, version, model, self._options)
         self._own(target)
+        custom = Store(model.uri).exists(f"{model.uri}/{PREDICTOR}")
+        name, wanted = deployment_name(target), predictor(target, version, model, self._options, custom=custom)
 
         def added(view: View) -> moves.Write | None:
             known = view.predictors.get(version)

@@ -34,12 +34,14 @@ class Options:
 
     Attributes:
         image: serves the model and, before that, fetches it.
+        predictor_image: serves a model that answers through a class of its author's.
         service_account: of the model's pods.
         secret: its keys are the environment of what fetches the model; None where the service account is enough.
         cpu, memory_mb: what a model's server may use; it asks for a quarter of the cores.
     """
 
     image: str
+    predictor_image: str
     service_account: str
     secret: str | None = None
     cpu: float = 1
@@ -88,8 +90,8 @@ def seldon_deployment(target: str, namespace: str, predictor: Mapping[str, Any])
     }
 
 
-def predictor(target: str, version: str, model: ArtifactRef, options: Options) -> dict[str, Any]:
-    """A version without a share of the requests."""
+def predictor(target: str, version: str, model: ArtifactRef, options: Options, *, custom: bool = False) -> dict[str, Any]:
+    """A version without a share of the requests. ``custom``: a class of the model's author answers, not MLServer."""
     graph = {
         "name": GRAPH,
         # Chooses the operator's way with MLServer; what runs is the image's own runtime.
@@ -102,7 +104,7 @@ def predictor(target: str, version: str, model: ArtifactRef, options: Options) -
         "serviceAccountName": options.service_account,
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container(target, version, options)],
+        "containers": [_container(target, version, options, custom)],
     }
     return {
         "name": predictor_name(version),
@@ -114,7 +116,8 @@ def predictor(target: str, version: str, model: ArtifactRef, options: Options) -
     }
 
 
-def _container(target: str, version: str, options: Options) -> dict[str, Any]:
+def _container(target: str, version: str, options: Options, custom: bool) -> dict[str, Any]:
+    # The predictor's server reads of these what it needs.
     environment = {
         "MLSERVER_MODEL_NAME": target,
         VERSION: version,  # the operator says v1 of every version
@@ -130,7 +133,7 @@ def _container(target: str, version: str, options: Options) -> dict[str, Any]:
     memory = f"{options.memory_mb}Mi"
     return {
         "name": GRAPH,
-        "image": options.image,
+        "image": options.predictor_image if custom else options.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["serve"],
         "env": [{"name": name, "value": value} for name, value in environment.items()],
