@@ -212,10 +212,18 @@ class Registry:
 
     def releases(self, name: str) -> list[dict[str, Any]]:
         """The release records of a model, the latest first; none where there is no such model."""
+        return sorted(self._releases(name).values(), key=lambda record: float(record["at"]), reverse=True)
+
+    def release(self, name: str, key: str) -> dict[str, Any] | None:
+        """The release record that was kept under ``key``; None where there is none."""
+        return self._releases(name).get(key)
+
+    def _releases(self, name: str) -> dict[str, dict[str, Any]]:
         found = self._call("GET", "registered-models/get", {"name": name}, missing=_NOT_FOUND)
         tags = found["registered_model"].get("tags", []) if found else []
-        records = [json.loads(tag["value"]) for tag in tags if tag["key"].startswith(_RELEASE_TAG)]
-        return sorted(records, key=lambda record: float(record["at"]), reverse=True)
+        return {
+            tag["key"].removeprefix(_RELEASE_TAG): json.loads(tag["value"]) for tag in tags if tag["key"].startswith(_RELEASE_TAG)
+        }
 
     def rolled_back(self, name: str, version: str) -> str | None:
         """Why a version was taken back the last time that it was to serve; None where it was not."""
