@@ -254,6 +254,10 @@ class Registry:
         """The release records of a model, the latest first; none where there is no such model."""
         return list(self.log.each(name))
 
+    def release(self, name: str, key: str) -> dict[str, Any] | None:
+        """The release record that was kept under ``key``; None where there is none."""
+        return self.log.of(name, key)
+
     def rolled_back(self, name: str, version: str) -> str | None:
         """Why a version was taken back the last time that it was to serve; None where it was not."""
         record = self.log.last(name, version)

@@ -68,7 +68,7 @@ class ReleaseLog:
         }  # fmt: skip
         given = [{"key": tag, "value": value} for tag, value in tags.items()]
         experiment = self._found() or self._made()
-        there, _ = self._runs(experiment, {_MODEL: name, _KEY: key}, limit=1)
+        there = self._of(experiment, name, key)
         if there:
             self._call("POST", "runs/log-batch", {"run_id": there[0]["info"]["run_id"], "tags": given})
             return
@@ -92,6 +92,11 @@ class ReleaseLog:
                 return [{"model": found[_MODEL], **json.loads(found[_RECORD])} for found in tags], page
         return [], ""
 
+    def of(self, name: str, key: str) -> dict[str, Any] | None:
+        """The record that was kept under ``key``."""
+        runs = self._of(experiment, name, key) if (experiment := self._found()) else []
+        return json.loads(_tags(runs[0])[_RECORD]) if runs else None
+
     def each(self, name: str) -> Iterator[dict[str, Any]]:
         """All records of a model, the latest first."""
         page, experiment = "", self._found()
@@ -108,6 +113,9 @@ class ReleaseLog:
         asked = [self._runs(experiment, {_MODEL: name, tag: version}, limit=1)[0] for tag in (_VERSION, _BACK)]
         found = [json.loads(_tags(run)[_RECORD]) for runs in asked for run in runs]
         return max(found, key=lambda record: float(record["at"]), default=None)
+
+    def _of(self, experiment: str, name: str, key: str) -> list[dict[str, Any]]:
+        return self._runs(experiment, {_MODEL: name, _KEY: key}, limit=1)[0]
 
     def _runs(
         self, experiment: str, tags: dict[str, str], *, limit: int, page: str = "", search: str = ""

@@ -8,6 +8,7 @@ from typing import Any
 from tradewind.errors import SpecError, TradewindError
 from tradewind.registry import CHAMPION, DAG_TAG, DATA_END_TAG, GATE_TAG, RUN_TAG, TRAINED_TAG, ModelVersion, Registry
 from tradewind.rollout.analysis import quantile
+from tradewind.rollout.driver import Over
 from tradewind.rollout.hands import decide, driver
 from tradewind.rollout.record import ORDERS, Record
 from tradewind.serving import serving_for
@@ -63,7 +64,7 @@ class Releases:
         Raises:
             Unavailable: 404 where the model, or the version that is rolled out, is not this Dag's; 409 where that rollout is
                 over, whether or not another has begun.
-            SpecError: there is no such order, or no reason is given.
+            SpecError: there is no such order, it is not possible in the rollout's phase, or no reason is given.
         """
         order = next((known for known in ORDERS if known == do), None)
         if order is None:
@@ -72,9 +73,10 @@ class Releases:
             record = hands.record() if model in self.models() else None
             if record is None or self._registry.version(model, record.version).tags.get(DAG_TAG) != self._dag_id:
                 raise Unavailable(404, f"No rollout of a model {model!r} is this Dag's.")
-            if record.ended or record.id != rollout:
-                raise Unavailable(409, "That rollout is over.")
-            return _rollout(decide(hands, order, by=by, why=why))
+            try:
+                return _rollout(decide(hands, order, by=by, why=why, attempt=rollout))
+            except Over as error:  # looked at under the rollout's lock: what they saw may end while they write
+                raise Unavailable(409, "That rollout is over.") from error
 
     def _served(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = {"model": name, "champion": None, "versions": [], "rollout": None, "trouble": None}

@@ -15,6 +15,7 @@ from tradewind.operators import ApproveReleaseOperator
     ("arguments", "message"),
     [
         ({"approvers": "anna"}, r"approvers: expected a list of user ids, got the text 'anna'"),
+        ({"approvers": {"id": "anna", "name": "Anna"}}, r"approvers: expected a list of user ids, got the object \{'id'"),
         ({"approvers": [7]}, r"approvers: expected a user's id, or .*, got 7"),
         ({"approvers": [""]}, r"approvers: expected a user's id"),
         ({"approvers": [{"name": "Anna"}]}, r"approvers: expected a user's id"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,7 +13,7 @@ from releases import CODE, COLUMNS, Releases
 
 from tradewind.approval import page
 from tradewind.approval.changes import changes, code_changes, flat, packages
-from tradewind.approval.dossier import Dossier, differences, gather
+from tradewind.approval.dossier import Dossier, check_compared, differences, gather
 from tradewind.approval.word import still_approved
 from tradewind.errors import ApprovalRefused, SpecError
 from tradewind.registry import DATA_END_TAG, GATE_TAG, TRAINED_TAG, ModelVersion, model_tags
@@ -130,6 +131,30 @@ def test_what_the_champion_left_may_be_gone(known: Known, made: Releases) -> Non
     assert "Not known" in page.page(dossier, known.store)
 
 
+def test_nobody_is_asked_by_figures_of_another_champion(known: Known, made: Releases) -> None:
+    asked = two(known, made)
+    check_compared(asked, of(known, asked))
+    known.add("3", made.make("three", auc=0.9))
+    known.champion = "3"
+    with pytest.raises(ApprovalRefused, match=r"The champion of m is version 3, but the gate compared with 1: .*evaluate task"):
+        check_compared(asked, of(known, asked))
+    known.champion = None
+    dossier = of(known, asked)
+    check_compared(asked, dossier)
+    auc = next(line for line in page.body(dossier, link="x").splitlines() if "auc" in line)
+    assert "0.75" in auc.replace("\\", "") and "0.7 " not in auc.replace("\\", ""), "no champion has no figures"
+
+
+def test_a_void_approval_does_not_look_like_one(known: Known, made: Releases) -> None:
+    dossier = of(known, two(known, made))
+    decision = {"approved": True, "by": "anna", "at": "2026-01-01", "why": "", "void": ["gate was a, is b"]}
+    html = page.page(dossier, known.store, decision=decision)
+    assert ">VOID<" in html and "gate was a, is b" in html
+    assert ">APPROVED<" not in html
+    assert ">APPROVED<" in page.page(dossier, known.store, decision={**decision, "void": []})
+    assert ">REJECTED<" in page.page(dossier, known.store, decision={**decision, "approved": False})
+
+
 def test_every_pin_counts(known: Known, made: Releases) -> None:
     """Each thing that is shown, changed on its own, is named."""
     asked = two(known, made)
@@ -245,6 +270,14 @@ def test_a_diff_is_cut_and_says_so() -> None:
     [found] = code_changes({"a.py": b""}, {"a.py": b"".join(b"%d\n" % i for i in range(5000))})
     assert len(found.lines) == 1500
     assert found.cut == 3501
+
+
+def test_a_long_table_is_named_and_not_compared_line_by_line() -> None:
+    before, after = ("\n".join(str(row * step % 110) for row in range(20_000)).encode() for step in (7, 31))
+    began = time.monotonic()
+    (found,) = code_changes({"sample.csv": before}, {"sample.csv": after})
+    assert time.monotonic() - began < 2
+    assert (found.what, found.lines, found.cut) == ("changed", [], 0)
 
 
 def test_small_parts() -> None:

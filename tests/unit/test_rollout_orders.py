@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, World, held
 
-from tradewind.errors import SpecError
+from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.rollout.driver import Driver, Over
 from tradewind.rollout.hands import decide, roll_back
 
 
@@ -121,3 +126,111 @@ def test_an_order_is_carried_out_where_nobody_else_does(world: World) -> None:
 def test_with_no_release_record_a_version_must_be_named(world: World) -> None:
     with pytest.raises(SpecError, match="name a version with --to"):
         roll_back(world.driver(), TARGET, by="ada", why="complaints")
+
+
+def canary_at_10(world: World, **spec: Any) -> str:
+    """The id of a rollout of version 2 that gets its first requests."""
+    record = world.begin("2", {**CANARY, **spec})
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    return record.id
+
+
+def test_a_rollback_does_not_wait_for_figures(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy that counts may be what is broken."""
+    canary_at_10(world)
+
+    def unreachable(target: str) -> Any:
+        raise RuntimeUnavailable("The gateway's statistics cannot be read")
+
+    monkeypatch.setattr(world, "statistics", unreachable)
+    with pytest.raises(RuntimeUnavailable):
+        world.driver().tick()
+    world.driver().order("roll_back", by="ada", why="blind")
+    assert world.to_the_end().phase == "rolled_back"
+    assert world.state() == ALL_OLD
+
+
+def test_a_word_is_on_the_rollout_that_was_seen(world: World) -> None:
+    seen = canary_at_10(world)
+    world.driver().order("roll_back", by="ada", why="no", attempt=seen)
+    world.to_the_end()
+    with pytest.raises(Over, match="That rollout of m is not under way: there is nothing to promote"):
+        world.driver().order("promote", by="ada", why="late", attempt=seen)
+    world.begin("3", CANARY, attempt="another")
+    with pytest.raises(Over):
+        decide(world.driver(), "promote", by="ada", why="late", attempt=seen)
+    record = world.driver().record()
+    assert record
+    assert (record.version, record.order) == ("3", None), "the other rollout knows nothing of it"
+
+
+def test_what_cannot_be_done_now_is_said_at_once(world: World) -> None:
+    world.begin("2", CANARY)
+    with pytest.raises(SpecError, match=r"version 2 is in phase load: promote is possible in replay, mirror, canary"):
+        decide(world.driver(), "promote", by="ada", why="now")
+    with pytest.raises(SpecError, match="resume is possible in held"):
+        world.driver().order("resume", by="ada", why="now")
+    record = world.driver().record()
+    assert record
+    assert record.order is None
+
+
+def test_no_other_rollout_is_carried_on_in_its_place(world: World) -> None:
+    """Between two ticks of one, a rollout may end by another's hand and a second one begin."""
+    mine = canary_at_10(world)
+    world.driver().order("roll_back", by="ada", why="no")
+    world.to_the_end()
+    others = world.begin("3", attempt="another")
+    with pytest.raises(Over, match=r"Another rollout of m has begun since: of version 3 by test"):
+        world.driver().tick(attempt=mine)
+    with pytest.raises(Over):
+        world.driver().finish(attempt=mine)
+    assert world.driver().record() == others
+    assert world.driver().finish(attempt=others.id).phase == "done"
+
+
+def test_a_rollback_looks_at_the_champion_once_it_may_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have waited for another rollout, which made another version the champion."""
+    world.begin("2")
+    world.to_the_end()
+    begin = Driver.begin
+
+    def late(self: Driver, make: Any, *, attempt: str) -> Any:
+        monkeypatch.undo()
+        world.begin("3", attempt="another")
+        world.to_the_end()
+        return begin(self, make, attempt=attempt)
+
+    monkeypatch.setattr(Driver, "begin", late)
+    with pytest.raises(SpecError, match="The champion of m is version 3 by now, it was 2"):
+        roll_back(world.driver(), TARGET, by="ada", why="complaints")
+    assert world.state() == ({"3": 100}, {"3"}, "3"), "what serves is the champion"
+
+
+@contextmanager
+def somebody_ticks(world: World) -> Iterator[None]:
+    ended = threading.Event()
+
+    def carry_on() -> None:
+        while not ended.wait(0.02):
+            world.driver().tick()
+
+    thread = threading.Thread(target=carry_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_nobody_waits_until_the_old_version_is_let_go(world: World) -> None:
+    """It may be kept for hours after the switch; a page's request must not hang for them."""
+    canary_at_10(world, keep_stable_s=3600)
+    with somebody_ticks(world):
+        began = time.monotonic()
+        assert decide(world.driver(), "promote", by="ada", why="seen enough").phase == "switch"
+        assert time.monotonic() - began < 5
+    assert world.observe(TARGET).weights == {"2": 100}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from live import until
 from rollout_world import Killed
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RolloutAborted, RuntimeUnavailable
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
 from tradewind.registry import ModelVersion, Registry, model_tags
 from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record, attempt_id
@@ -22,6 +23,7 @@ from tradewind.serving.base import VersionStatistics
 from tradewind.serving.seldon import client, lease
 from tradewind.serving.seldon.client import SeldonServing
 from tradewind.serving.seldon.desired import Options
+from tradewind.serving.seldon.moves import Write
 from tradewind.store import Store
 
 TARGET = "m"
@@ -267,6 +269,54 @@ def test_a_lost_lock_writes_nothing(platform: Platform, monkeypatch: pytest.Monk
             serving.keep_record(TARGET, {})
         with pytest.raises(RuntimeUnavailable, match="was lost"):
             serving.load(TARGET, "2", platform.model("2"))
+
+
+def test_a_renewal_whose_answer_is_lost_is_no_lost_lock(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LENGTH_S", 4.0)
+    monkeypatch.setattr(lease, "_RENEW_S", 0.1)
+    ask, lost = platform.kube.ask, []
+
+    def without_answer(method: str, path: str, *arguments: Any, **options: Any) -> Any:
+        found = ask(method, path, *arguments, **options)
+        if method == "PUT" and "/leases/" in path and not lost:
+            lost.append(path)
+            raise RuntimeUnavailable("Kubernetes does not answer")
+        return found
+
+    monkeypatch.setattr(platform.kube, "ask", without_answer)
+    serving = platform.serving()
+    with serving.lock(TARGET, holder="run 1", timeout_s=1):
+        until(lambda: bool(lost), within_s=2, what="a renewal")
+        time.sleep(3.5)
+        serving.keep_record(TARGET, {"schema": 1})
+
+        def takes(found: dict[str, Any]) -> None:
+            found["spec"]["holderIdentity"] = "another's"
+
+        platform.kube.edit("leases", "tradewind-rollout-m", takes)
+        with pytest.raises(RuntimeUnavailable, match="was lost"):
+            until(lambda: serving.keep_record(TARGET, {"schema": 1}), within_s=2.5, what="to notice")
+
+
+def test_a_record_that_is_refused_is_told_in_the_servers_words(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving, ask = platform.serving(), platform.kube.ask
+    serving.keep_record(TARGET, {"schema": 1})
+
+    def full(method: str, path: str, *arguments: Any, **options: Any) -> Any:
+        if method == "PATCH" and "/configmaps/" in path:
+            raise SpecError("Kubernetes, PATCH: 413 Request entity too large")
+        return ask(method, path, *arguments, **options)
+
+    monkeypatch.setattr(platform.kube, "ask", full)
+    with pytest.raises(SpecError, match="too large"):
+        serving.keep_record(TARGET, {"schema": 1})
+
+
+def test_what_somebody_else_has_deleted_is_said(platform: Platform) -> None:
+    objects = platform.serving()._objects
+    for kind, what in (("spec", "SeldonDeployment"), ("route", "VirtualService")):
+        with pytest.raises(RuntimeUnavailable, match=f"{what} m in models is gone"):
+            objects.change("m", lambda _, kind=kind: Write(kind=kind, body={"spec": {}}))  # type: ignore[misc]
 
 
 def test_another_model_under_a_version_that_is_loaded_is_refused(platform: Platform) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 _LINES = 1500  # of all diffs together that a page shows
 _LONGEST = 400  # characters of a line
 _FILE_BYTES = 200_000
+_FILE_LINES = 10_000  # two tables of few distinct lines, 40,000 each, took difflib a minute and a half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,10 @@ def _unified(old: bytes, new: bytes) -> list[str]:
         return []
     if "\0" in before + after:
         return []
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=3)
+    ours, theirs = before.splitlines(), after.splitlines()
+    if min(len(ours), len(theirs)) > _FILE_LINES:
+        return []
+    lines = difflib.unified_diff(ours, theirs, lineterm="", n=3)
     return [line[:_LONGEST] for line in list(lines)[2:]]
 
 

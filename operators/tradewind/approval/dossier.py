@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tradewind.approval.changes import Change, FileDiff, changes, code_changes, files_of, flat, packages
 from tradewind.approval.lineage import Made, sources, steps_behind
 from tradewind.contract import ArtifactRef, StepManifest, digest
-from tradewind.errors import SpecError
+from tradewind.errors import ApprovalRefused, SpecError
 from tradewind.registry import CHAMPION, TRAINED_TAG, ModelVersion, Registry, model_of
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
@@ -71,26 +72,26 @@ class Dossier:
     rollout: RolloutSpec | None
     pins: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def code(self) -> list[FileDiff] | None:
         """None where there is nothing to compare with."""
         if self.champion is None or self.champion.code is None or self.challenger.code is None:
             return None
         return code_changes(self.champion.code, self.challenger.code)
 
-    @property
+    @cached_property
     def packages(self) -> list[Change] | None:
         if self.champion is None or not self.champion.packages or not self.challenger.packages:
             return None
         return changes(self.champion.packages, self.challenger.packages)
 
-    @property
+    @cached_property
     def columns(self) -> list[Change] | None:
         if self.champion is None or not self.champion.columns or not self.challenger.columns:
             return None
         return changes(self.champion.columns, self.challenger.columns)
 
-    @property
+    @cached_property
     def settings(self) -> list[Change] | None:
         """Arguments of the steps; of a step that only one side has, all."""
         if self.champion is None or not self.champion.steps:
@@ -136,6 +137,20 @@ def gather(
     return Dossier(
         name=name, challenger=challenger, champion=champion, gate=gate, verdict=verdict, replay=replay, rollout=rollout, pins=pins
     )
+
+
+def check_compared(asked: Mapping[str, Any], dossier: Dossier) -> None:
+    """Before a person is asked: the figures must be of the champion that there is. The rollout wants the same.
+
+    Raises:
+        ApprovalRefused: the gate compared with another one.
+    """
+    if dossier.champion and dossier.champion.version != asked.get("champion"):
+        raise ApprovalRefused(
+            f"The champion of {dossier.name} is version {dossier.champion.version}, but the gate compared with "
+            f"{asked.get('champion') or 'none'}: it changed meanwhile (clear the evaluate task to compare again), or its "
+            f"model_name is not {dossier.name!r}"
+        )
 
 
 def differences(pinned: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,7 @@ def page(dossier: Dossier, store: Store, *, decision: dict[str, Any] | None = No
     """The HTML.
 
     Args:
-        decision: what came of it: ``{"approved", "by", "at", "why"}``; None while it is waited for.
+        decision: what came of it: ``{"approved", "by", "at", "why", "void"}``; None while it is waited for.
     """
     from jinja2 import Environment
 
@@ -102,7 +102,7 @@ def _signed(value: float | None) -> str:
 
 
 def _metrics(dossier: Dossier) -> list[dict[str, Any]]:
-    new, old = dossier.gate.metrics["challenger"], dossier.gate.metrics.get("champion") or {}
+    new, old = dossier.gate.metrics["challenger"], (dossier.champion and dossier.gate.metrics.get("champion")) or {}
     return [_row(name, value, old.get(name)) for name, value in new.items()]
 
 
@@ -111,7 +111,7 @@ def _slices(dossier: Dossier) -> list[dict[str, Any]]:
     metric, found = gate_metric(dossier.gate.metrics), dossier.verdict.get("slices") or {}
     before = {
         (column, str(part["value"])): part.get(metric)
-        for column, parts in (found.get("champion") or {}).items()
+        for column, parts in ((dossier.champion and found.get("champion")) or {}).items()
         for part in parts
     }
     rows = [

@@ -62,8 +62,9 @@ class ApproveReleaseOperator(TradewindOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(approvers, str):
-            raise SpecError(f"approvers: expected a list of user ids, got the text {approvers!r}")
+        if isinstance(approvers, str | Mapping):
+            what = "text" if isinstance(approvers, str) else "object"
+            raise SpecError(f"approvers: expected a list of user ids, got the {what} {approvers!r}")
         if response_timeout is not None and response_timeout <= timedelta(0):
             raise SpecError(f"response_timeout: expected a time above 0, got {response_timeout}")
         self.version = version
@@ -73,6 +74,7 @@ class ApproveReleaseOperator(TradewindOperator):
         self.notifiers = list(notifiers) if isinstance(notifiers, Sequence) else [notifiers]
 
     def work(self, context: Context) -> dict[str, Any]:
+        from tradewind.approval.dossier import check_compared
         from tradewind.store import Store
 
         settings, asked = self._settings(), _asked(self.version)
@@ -82,6 +84,7 @@ class ApproveReleaseOperator(TradewindOperator):
             return {"metrics": {**asked, "approval": None}}
         said = self._said_before(context)
         if said is None:
+            check_compared(asked, dossier)
             return self._ask(context, Store(settings.store_uri), dossier)
         if said["decision"] is None:
             self._wait_on(context, said)
@@ -235,14 +238,15 @@ class ApproveReleaseOperator(TradewindOperator):
         """The task's result; ApprovalRefused where it is no."""
         from tradewind.approval.dossier import differences
 
-        _leave(context, store, dossier, decision)
+        void = differences(pins, dossier.pins) if decision["approved"] else []
+        _leave(context, store, dossier, {**decision, "void": void})
         who = f"{decision['by']}{': ' + decision['why'] if decision['why'] else ', who gave no reason'}"
         if not decision["approved"]:
             raise ApprovalRefused(f"{asked['name']} version {asked['version']} was rejected by {who}")
-        if changed := differences(pins, dossier.pins):
+        if void:
             raise ApprovalRefused(
                 f"The approval of {asked['name']} version {asked['version']} by {decision['by']} is void, what they saw has "
-                f"changed: {'; '.join(changed)}. Start a new run: what has not changed is reused"
+                f"changed: {'; '.join(void)}. Start a new run: what has not changed is reused"
             )
         self.log.info("%s version %s was approved by %s", asked["name"], asked["version"], who)
         approval = {name: decision[name] for name in ("by", "by_id", "at", "why")}
@@ -256,15 +260,15 @@ def _leave(context: Context, store: Store, dossier: Dossier, decision: dict[str,
 
     ti, now = context["ti"], _now()
     report = store.put_content("dossier.html", page(dossier, store, decision=decision).encode(), "report")
-    word = "waits" if decision is None else "approved" if decision["approved"] else "rejected"
+    word = "waits" if decision is None else "rejected" if not decision["approved"] else "void" if decision["void"] else "approved"
     manifest = StepManifest(
-        status="failed" if word == "rejected" else "success",
+        status="failed" if word in ("rejected", "void") else "success",
         fingerprint=None,
         outputs={"report": report},
         metrics={
             "phase": word,
             "version": dossier.challenger.version,
-            "reason": decision["why"] if decision else "",
+            "reason": ("; ".join(decision["void"]) or decision["why"]) if decision else "",
             "by": decision["by"] if decision else "",
             "pins": dossier.pins,
         },

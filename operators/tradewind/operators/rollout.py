@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import json
 import time
@@ -96,18 +97,25 @@ class SeldonRolloutOperator(TradewindOperator):
         ) as hands:
             record = hands.begin(lambda now: self._new(context, hands, store, asked, model, spec, attempt, now), attempt=attempt)
             if record is not None:
-                record = self._carried_out(hands)
+                record = self._carried_out(hands, attempt)
+                if record is None:
+                    return self._replaced(settings, asked, attempt)
         if record is not None and not record.ended:
             from tradewind.triggers.rollout import RolloutTrigger
 
             self.log.info("Waiting for the traffic of the canary")
-            trigger = RolloutTrigger(target=record.target, holder=_holder(context), poll_interval=self.poll_interval)
-            self.defer(trigger=trigger, method_name="resume", kwargs={"asked": asked}, timeout=self.execution_timeout)
+            trigger = RolloutTrigger(
+                target=record.target, holder=_holder(context), poll_interval=self.poll_interval, attempt=attempt
+            )
+            kwargs = {"asked": asked, "attempt": attempt}
+            self.defer(trigger=trigger, method_name="resume", kwargs=kwargs, timeout=self.execution_timeout)
         return self._outcome(context, settings, asked, record)
 
-    def resume(self, context: Context, event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    def resume(
+        self, context: Context, event: dict[str, Any], asked: dict[str, Any], attempt: str | None = None
+    ) -> dict[str, Any]:
         """When the trigger has seen the rollout's end."""
-        metrics: dict[str, Any] = self.translated(lambda: self._resumed(context, event, asked))
+        metrics: dict[str, Any] = self.translated(lambda: self._resumed(context, event, asked, attempt))
         return metrics
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -120,8 +128,9 @@ class SeldonRolloutOperator(TradewindOperator):
             from tradewind.rollout.hands import driver
 
             with driver(str(registered(self.version)["name"]), holder=_holder(context), say=self.log.info) as hands:
-                hands.order("roll_back", by="Airflow", why="the task's time was over")
-                hands.finish()
+                attempt = (next_kwargs or {}).get("attempt")
+                hands.order("roll_back", by="Airflow", why="the task's time was over", attempt=attempt)
+                hands.finish(attempt=attempt)
             raise
 
     def on_kill(self) -> None:
@@ -134,7 +143,7 @@ class SeldonRolloutOperator(TradewindOperator):
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _resumed(self, context: Context, event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    def _resumed(self, context: Context, event: dict[str, Any], asked: dict[str, Any], attempt: str | None) -> dict[str, Any]:
         from tradewind.rollout.hands import driver
         from tradewind.settings import Settings
 
@@ -142,7 +151,10 @@ class SeldonRolloutOperator(TradewindOperator):
             raise RuntimeUnavailable(event["error"])
         settings = Settings.load()
         with driver(str(asked["name"]), settings=settings, holder=_holder(context), say=lambda _: None) as hands:
-            return self._outcome(context, settings, asked, hands.record())
+            record = hands.record()
+        if attempt is not None and (record is None or record.id != attempt):
+            return self._replaced(settings, asked, attempt)
+        return self._outcome(context, settings, asked, record)
 
     def _model(self, settings: Settings, asked: dict[str, Any]) -> ArtifactRef:
         from tradewind.registry import Registry, model_of
@@ -151,24 +163,29 @@ class SeldonRolloutOperator(TradewindOperator):
         with Registry.of(settings) as registry:
             return model_of(registry.version(str(asked["name"]), str(asked["version"])))
 
-    def _carried_out(self, hands: Driver) -> Record:
-        """The record at the rollout's end, or where it waits for the trigger. Whoever ends the task takes the rollout back."""
+    def _carried_out(self, hands: Driver, attempt: str) -> Record | None:
+        """The record at the rollout's end, or where it waits for the trigger; None where another's is in its place by now.
+        Whoever ends the task takes the rollout back."""
+        from tradewind.rollout.driver import Over
         from tradewind.rollout.record import WAITING
 
         self._ticking = True
         try:
             while True:
-                ticked = hands.tick()
+                ticked = hands.tick(attempt=attempt)
                 waits = not ticked.moved
                 if ticked.record.ended or (waits and self.deferrable and ticked.record.phase in WAITING):
                     return ticked.record
                 if waits:
                     time.sleep(self.poll_interval)
+        except Over:
+            return None
         except BaseException as error:
             if not self._killed and isinstance(error, Exception):
                 raise
-            hands.order("roll_back", by="Airflow", why="the task was ended")
-            hands.finish()
+            with contextlib.suppress(Over):  # it has just ended
+                hands.order("roll_back", by="Airflow", why="the task was ended", attempt=attempt)
+                hands.finish(attempt=attempt)
             raise
         finally:
             self._ticking = False
@@ -265,6 +282,24 @@ class SeldonRolloutOperator(TradewindOperator):
         manifest = result(store, spec)
         return {**manifest.metrics, "report": manifest.outputs["report"].__dict__}
 
+    def _replaced(self, settings: Settings, asked: dict[str, Any], attempt: str) -> dict[str, Any]:
+        """What came of an attempt that has ended and whose record is another's by now: its release record says so."""
+        from tradewind.registry import Registry
+
+        name, version = str(asked["name"]), str(asked["version"])
+        self.link_url = version_url(settings.tracking_uri, name, version)
+        with Registry.of(settings) as registry:
+            release = registry.release(name, attempt)
+        if release is None:
+            raise RolloutAborted(
+                f"Another rollout of {name} has begun since, and no release record says what came of version {version}: see "
+                "what serves, and start a new run"
+            )
+        if release["outcome"] != "released":
+            raise RolloutAborted(f"Version {version} of {name} was rolled back: {release['reason']}")
+        self.log.info("Version %s was released; another rollout has begun since", version)
+        return self._metrics(settings, asked, None, changed=True, replaced=release["before"])
+
     @staticmethod
     def _last(serving: Serving, name: str, version: str) -> Record | None:
         """How the version that serves came there; None where another rollout was later."""
@@ -276,7 +311,6 @@ class SeldonRolloutOperator(TradewindOperator):
 
     def _outcome(self, context: Context, settings: Settings, asked: dict[str, Any], record: Record | None) -> dict[str, Any]:
         """What came of it; raises where it was taken back."""
-        from tradewind.registry import Registry, model_of
         from tradewind.rollout.report import leave_report
         from tradewind.serving import serving_for
         from tradewind.store import Store
@@ -288,17 +322,27 @@ class SeldonRolloutOperator(TradewindOperator):
             leave_report(store, _folder(store, context), last)
         if record is not None and record.phase == "rolled_back":
             raise RolloutAborted(f"Version {version} of {name} was rolled back: {record.reason}")
+        return self._metrics(settings, asked, record, changed=record is not None, replaced=record.stable if record else None)
+
+    def _metrics(
+        self, settings: Settings, asked: dict[str, Any], record: Record | None, *, changed: bool, replaced: str | None
+    ) -> dict[str, Any]:
+        from tradewind.registry import Registry, model_of
+        from tradewind.serving import serving_for
+        from tradewind.store import Store
+
+        name, version = str(asked["name"]), str(asked["version"])
         with Registry.of(settings) as registry:
             model = model_of(registry.version(name, version))
         metrics = {
             "name": name,
             "version": version,
-            "changed": record is not None,
-            "replaced": [record.stable] if record and record.stable else [],
+            "changed": changed,
+            "replaced": [replaced] if replaced else [],
             "endpoint_url": serving_for(settings).observe(name).endpoint_url,
             "smoke_difference": record.smoke["difference"] if record and record.smoke else None,
             "seconds": round(record.updated_at - record.started_at, 3) if record else 0.0,
-            "example": example(store, model.uri),
+            "example": example(Store(settings.store_uri), model.uri),
             "replay": _short(record.replay) if record else None,
             "canary": canary(record) if record else None,
         }

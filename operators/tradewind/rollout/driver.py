@@ -15,7 +15,7 @@ from typing import Any
 from tradewind.errors import RuntimeUnavailable, SpecError, TradewindError
 from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout.observed import Observed
-from tradewind.rollout.plan import Action, plan
+from tradewind.rollout.plan import TAKEN_IN, Action, plan
 from tradewind.rollout.record import Order, Record
 from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
 from tradewind.serving.base import Serving
@@ -31,6 +31,10 @@ Replay = Callable[[Record], dict[str, Any]]
 """Sends the same rows to the new version and the one that serves; returns ``{"verdict", "reasons", ...}``."""
 
 
+class Over(SpecError):
+    """The rollout that was meant is not under way any more: it has ended, and perhaps another one has begun."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ticked:
     """What a tick left: the record, and whether it moved anything; if not, the next one may wait."""
@@ -43,7 +47,7 @@ class Driver:
     """The hands of one target's rollout.
 
     Args:
-        serving, registry: what it works on; also for whoever needs to look.
+        serving, registry, target: what it works on; also for whoever needs to look.
         replay: carries out a replay; without it a rollout that is to replay stays where it is until one who can ticks.
         holder: who ticks, for whoever waits meanwhile.
         say: told what happens, a line at a time.
@@ -67,7 +71,7 @@ class Driver:
         self.serving = serving
         self.registry = registry
         self._store = store
-        self._target = target
+        self.target = target
         self._holder = holder
         self._replay = replay
         self._say = say
@@ -76,7 +80,7 @@ class Driver:
         self._lock_timeout_s = lock_timeout_s
 
     def record(self) -> Record | None:
-        found = self.serving.record(self._target)
+        found = self.serving.record(self.target)
         return None if found is None else Record.from_dict(found)
 
     def begin(self, make: Callable[[float], Record | None], *, attempt: str) -> Record | None:
@@ -101,7 +105,7 @@ class Driver:
                     if made:
                         self._save(made)
                     return made
-                other = f"the rollout of {self._target} version {found.version} by {found.by}, in phase {found.phase}"
+                other = f"the rollout of {self.target} version {found.version} by {found.by}, in phase {found.phase}"
                 if self._clock() - found.updated_at > _STALE_S and found.order is None:
                     self._say(f"Nobody carries on {other}: it is rolled back first")
                     self._save(_with_order(found, "roll_back", self._holder, "nobody carried it on", self._clock()))
@@ -111,33 +115,47 @@ class Driver:
                 raise RuntimeUnavailable(f"Waited {self._lock_timeout_s:g} s for {other}")
             time.sleep(min(POLL_S, self._lock_timeout_s / 10))
 
-    def order(self, do: Order, *, by: str, why: str) -> Record:
+    def order(self, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:
         """Leave a person's order for the next tick.
 
+        Args:
+            attempt: the id of the rollout that is meant; None: whichever is under way.
+
         Raises:
-            SpecError: no rollout is under way.
+            Over: it is not under way.
+            SpecError: that cannot be done in its phase.
         """
         with self._locked():
-            found = self.record()
-            if not found or found.ended:
-                raise SpecError(f"No rollout of {self._target} is under way: there is nothing to {do.replace('_', ' ')}")
+            found, what = self.record(), do.replace("_", " ")
+            if not found or found.ended or attempt not in (None, found.id):
+                which = f"No rollout of {self.target}" if attempt is None else f"That rollout of {self.target}"
+                raise Over(f"{which} is {'' if attempt is None else 'not '}under way: there is nothing to {what}")
+            if found.phase not in TAKEN_IN[do]:
+                raise SpecError(f"The rollout of {self.target} version {found.version} is in phase {found.phase}: {what} is "
+                                f"possible in {', '.join(TAKEN_IN[do])}")  # fmt: skip
             if found.order and found.order["do"] == "roll_back":
                 return found  # it goes before all others
             ordered = _with_order(found, do, by, why, self._clock())
             self._save(ordered)
             return ordered
 
-    def tick(self) -> Ticked:
+    def tick(self, *, attempt: str | None = None) -> Ticked:
         """One look, and at most one thing done.
 
+        Args:
+            attempt: the id of the rollout that is meant; None: whichever is the last.
+
         Raises:
+            Over: another has begun since.
             SpecError: nothing was ever rolled out.
             RuntimeUnavailable, StoreError: the serving does not answer or keeps no record; the next tick goes on.
         """
         with self._locked():
             before = self.record()
             if before is None:
-                raise SpecError(f"Nothing was ever rolled out as {self._target}")
+                raise SpecError(f"Nothing was ever rolled out as {self.target}")
+            if attempt not in (None, before.id):
+                raise Over(f"Another rollout of {self.target} has begun since: of version {before.version} by {before.by}")
             record, action = plan(self._observe(before), before)
             if record != before:
                 self._save(record)
@@ -150,68 +168,72 @@ class Driver:
             self._tell(record, after)
             return Ticked(record=after, moved=done or after.phase != record.phase)
 
-    def finish(self, *, poll_s: float = POLL_S, limit_s: float = _FINISH_S) -> Record:
+    def finish(self, *, attempt: str | None = None, poll_s: float = POLL_S, limit_s: float = _FINISH_S) -> Record:
         """Tick until the rollout has ended.
 
         Raises:
+            Over: see `tick`.
             RuntimeUnavailable: it has not within ``limit_s`` seconds.
         """
         deadline = time.monotonic() + limit_s
         while True:
-            ticked = self.tick()
+            ticked = self.tick(attempt=attempt)
             if ticked.record.ended:
                 return ticked.record
             if time.monotonic() > deadline:
-                raise RuntimeUnavailable(f"The rollout of {self._target} is still in phase {ticked.record.phase}")
+                raise RuntimeUnavailable(f"The rollout of {self.target} is still in phase {ticked.record.phase}")
             if not ticked.moved:
                 time.sleep(poll_s)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _locked(self) -> Any:
-        return self.serving.lock(self._target, holder=self._holder, timeout_s=self._lock_timeout_s)
+        return self.serving.lock(self.target, holder=self._holder, timeout_s=self._lock_timeout_s)
 
     def _observe(self, record: Record) -> Observed:
         champion, known = None, True
         try:
-            found = self.registry.by_alias(self._target, CHAMPION)
+            found = self.registry.by_alias(self.target, CHAMPION)
             champion = found.version if found else None
         except TradewindError as error:  # a proxy's error page, too
             known = False
             self._say(str(error))
+        # What takes it back wants no figures: a person's word does not wait for a proxy that has none to give.
+        taken_back = record.order is not None and record.order["do"] == "roll_back"
+        counted = record.phase in _COUNTED and record.stable and not taken_back
         return Observed(
             now=self._clock(),
-            deployment=self.serving.observe(self._target),
+            deployment=self.serving.observe(self.target),
             champion=champion,
             champion_known=known,
-            statistics=self.serving.statistics(self._target) if record.phase in _COUNTED and record.stable else {},
+            statistics=self.serving.statistics(self.target) if counted else {},
         )
 
     def _act(self, record: Record, action: Action) -> tuple[Record, bool]:
         """Do it; the record with what came of it, and whether it is done."""
         if action.do == "replay" and not self._replay:
             return record, False
-        self._say(f"{self._target}: {action}")
+        self._say(f"{self.target}: {action}")
         try:
             match action.do:
                 case "load":
                     model = record.model
                     if action.version != record.version:
-                        model = model_of(self.registry.version(self._target, action.version))
-                    self.serving.load(self._target, action.version, model)
+                        model = model_of(self.registry.version(self.target, action.version))
+                    self.serving.load(self.target, action.version, model)
                 case "unload":
-                    self.serving.unload(self._target, action.version)
+                    self.serving.unload(self.target, action.version)
                 case "smoke":
                     record = dataclasses.replace(record, smoke={"difference": self._smoke(record)})
                 case "replay":
                     assert self._replay
                     record = dataclasses.replace(record, replay=self._replay(record))
                 case "mirror":
-                    self.serving.mirror(self._target, action.version, action.percent)
+                    self.serving.mirror(self.target, action.version, action.percent)
                 case "shift":
-                    self.serving.shift(self._target, action.weights)
+                    self.serving.shift(self.target, action.weights)
                 case "alias":
-                    self.registry.promote(self._target, action.version)
+                    self.registry.promote(self.target, action.version)
                     record = dataclasses.replace(record, trouble_since=None)
                 case "note":
                     self._note(record)
@@ -240,16 +262,16 @@ class Driver:
         return record.to("roll_back", self._clock(), str(error), reason=str(error), noted=False)
 
     def _smoke(self, record: Record) -> float | None:
-        difference = smoke(self.serving, self._store, self._target, record.version, record.model, tolerance=self._smoke_tolerance)
+        difference = smoke(self.serving, self._store, self.target, record.version, record.model, tolerance=self._smoke_tolerance)
         if record.stable and record.champion == record.stable:
-            stable = model_of(self.registry.version(self._target, record.stable))
-            compatible(self.serving, self._store, self._target, record.version, stable)
+            stable = model_of(self.registry.version(self.target, record.stable))
+            compatible(self.serving, self._store, self.target, record.version, stable)
         return difference
 
     def _note(self, record: Record) -> None:
         released = record.phase == "release"
         self.registry.note_release(
-            self._target,
+            self.target,
             record.id,
             {
                 "at": self._clock(),
@@ -265,11 +287,11 @@ class Driver:
         )
 
     def _save(self, record: Record) -> None:
-        self.serving.keep_record(self._target, record.to_dict())
+        self.serving.keep_record(self.target, record.to_dict())
 
     def _tell(self, before: Record, after: Record) -> None:
         for event in after.events[len(before.events) :]:
-            self._say(f"{self._target} version {after.version}: {event['phase']}: {event['what']}")
+            self._say(f"{self.target} version {after.version}: {event['phase']}: {event['what']}")
 
 
 def _with_order(record: Record, do: Order, by: str, why: str, now: float) -> Record:

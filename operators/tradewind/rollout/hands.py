@@ -9,7 +9,7 @@ from typing import Any
 
 from tradewind.errors import RolloutAborted, SpecError
 from tradewind.registry import CHAMPION, Registry, model_of
-from tradewind.rollout.driver import Driver
+from tradewind.rollout.driver import Driver, Over
 from tradewind.rollout.record import Order, Record, attempt_id
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving import serving_for
@@ -33,23 +33,32 @@ def driver(
         )  # fmt: skip
 
 
-def decide(hands: Driver, do: Order, *, by: str, why: str) -> Record:
+def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:
     """A person's word on the rollout under way, and what came of it. Where nobody carries the rollout on, it is done here.
 
+    Args:
+        attempt: the id of the rollout that they mean; None: whichever is under way.
+
     Raises:
-        SpecError: no rollout is under way, or no reason is given.
+        Over: that rollout is not under way.
+        SpecError: it cannot be done in its phase, or no reason is given.
     """
     _reasoned(why)
-    hands.order(do, by=by, why=why)
-    deadline = time.monotonic() + _TAKEN_UP_S
+    record: Record | None = hands.order(do, by=by, why=why, attempt=attempt)
+    assert record
+    meant, deadline = record.id, time.monotonic() + _TAKEN_UP_S
     while time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         record = hands.record()
-        if record and record.order is None and (record.ended or do in ("hold", "resume")):
+        if record is None or record.id != meant:
+            raise Over(f"That rollout has ended, and another has begun: `tradewind releases {hands.target}` says what came of it")
+        if record.order is None and (record.ended or do in ("hold", "resume")):
             return record
+    if do == "promote" and record.order is None and record.phase == "switch":
+        return record  # somebody carries it on; the old version is kept ready for as long as the spec says
     if do in ("promote", "roll_back"):
-        return hands.finish()
-    return hands.tick().record
+        return hands.finish(attempt=meant)
+    return hands.tick(attempt=meant).record
 
 
 def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why: str) -> Record:
@@ -81,6 +90,12 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
     model = model_of(hands.registry.version(target, version))
 
     def make(now: float) -> Record:
+        found = hands.registry.by_alias(target, CHAMPION)
+        if found is None or found.version != champion.version:  # another rollout was under way meanwhile
+            raise SpecError(
+                f"The champion of {target} is version {found.version if found else 'none'} by now, it was {champion.version} "
+                "when this was asked: look again"
+            )
         return Record(
             id=attempt_id(target, version, model, RolloutSpec(), by, now), target=target, version=version, model=model,
             stable=champion.version, champion=champion.version, spec=RolloutSpec(), by=by, why=why,

@@ -18,8 +18,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tradewind.rollout.observed import Observed
-from tradewind.rollout.record import Record
+from tradewind.rollout.record import Order, Phase, Record
 from tradewind.rollout.verdict import broken, drifted, guards, slow, worse_than_before
+
+# In which phases an order changes anything. What has begun to be taken back is finished: a second word for it does no harm.
+TAKEN_IN: dict[Order, tuple[Phase, ...]] = {
+    "promote": ("replay", "mirror", "canary", "held", "switch", "release"),
+    "roll_back": ("load", "smoke", "replay", "mirror", "canary", "held", "switch", "release", "roll_back"),
+    "hold": ("mirror", "canary", "held", "switch"),
+    "resume": ("held",),
+}
 
 Do = Literal["load", "unload", "smoke", "replay", "mirror", "shift", "alias", "note"]
 

@@ -13,7 +13,8 @@ _PATIENCE_S = 600.0  # for a serving that does not answer
 
 
 class RolloutTrigger(BaseTrigger):
-    """Ends when the rollout has: with ``{"phase"}``, or with ``{"error"}`` where it could not be looked at for ten minutes.
+    """Ends when the rollout has: with ``{"phase"}``, None where another has begun since, or with ``{"error"}`` where it could
+    not be looked at for ten minutes.
 
     A triggerer that is killed takes nothing with it: the rollout's state is its record. A person's "mark failed" rolls it
     back.
@@ -22,23 +23,31 @@ class RolloutTrigger(BaseTrigger):
         target: the registered model's name.
         holder: who rolls out, for whoever waits meanwhile.
         poll_interval: seconds between two looks.
+        attempt: the rollout's id; None: whichever is the last one of the target.
     """
 
-    def __init__(self, *, target: str, holder: str, poll_interval: float) -> None:
+    def __init__(self, *, target: str, holder: str, poll_interval: float, attempt: str | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.target = target
         self.holder = holder
         self.poll_interval = poll_interval
+        self.attempt = attempt
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        fields = {"target": self.target, "holder": self.holder, "poll_interval": self.poll_interval}
+        names = ("target", "holder", "poll_interval", "attempt")
+        fields = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", fields
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        from tradewind.rollout.driver import Over
+
         failing_since: float | None = None
         while True:
             try:
                 ticked = await asyncio.to_thread(self._tick)
+            except Over:
+                yield TriggerEvent({"phase": None})  # type: ignore[no-untyped-call]
+                return
             except Exception as error:  # whatever it is: a canary must not be left alone because of it
                 self.log.warning("%s: %s", type(error).__name__, error)
                 failing_since = failing_since or time.monotonic()
@@ -61,11 +70,11 @@ class RolloutTrigger(BaseTrigger):
         from tradewind.rollout.hands import driver
 
         with driver(self.target, holder=self.holder, say=lambda line: self.log.info("%s", line)) as hands:
-            return hands.tick()
+            return hands.tick(attempt=self.attempt)
 
     def _roll_back(self) -> None:
         from tradewind.rollout.hands import driver
 
         with driver(self.target, holder=self.holder, say=lambda line: self.log.info("%s", line)) as hands:
-            hands.order("roll_back", by="Airflow", why="the task was ended")
-            hands.finish()
+            hands.order("roll_back", by="Airflow", why="the task was ended", attempt=self.attempt)
+            hands.finish(attempt=self.attempt)

@@ -31,7 +31,9 @@ from tradewind_steps.serve.faults import Fault
 from tradewind_steps.serve.model import SERVE
 
 log = logging.getLogger("tradewind")
-_THREADS = 8  # the author's class answers one request at a time; looks for its health, its metrics and its answers do not wait
+# The author's class answers one request at a time; looks for its health, its metrics and its answers do not wait, as long as
+# fewer requests than these do.
+_THREADS = 64
 _LAST_REQUESTS_S = 8.0
 
 
@@ -48,6 +50,7 @@ def main(settings: dict[str, Any]) -> None:
     }
     import waitress
 
+    sys.dont_write_bytecode = True  # whatever of the author's is imported late: the model's folder stays what its hash says
     predictor = Predictor((Path(settings["model"]) / PREDICTOR).parent, alone=True)
     front = Front(predictor, name=name, version=version, fault=Fault.named(settings.get("fault")))
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=front.end).start())
@@ -114,11 +117,13 @@ class Front:
             question = v2.question(asked, self._predictor.statement.inputs)
         except v2.BadRequest as error:
             return {"error": f"{self._name}: {error}"}, 400
+        except RecursionError:
+            return {"error": f"{self._name}: expected a request by the Open Inference Protocol, got JSON too deep to read"}, 400
         try:
             return self._answered(asked, question, live=FORWARDED in request.headers)
         except Exception as error:
             log.exception("A request failed")
-            return {"error": f"{type(error).__name__}: {error}"}, getattr(error, "status_code", 500)
+            return {"error": f"{type(error).__name__}: {_said(error)}"}, _status(error)
 
     def end(self) -> None:
         """End the process once nothing is under way."""
@@ -161,6 +166,17 @@ class Front:
     def _count(self, change: int) -> None:
         with self._counting:
             self._active += change
+
+
+def _said(error: Exception) -> str:
+    return str(error) or str(getattr(error, "message", ""))  # the wrapper's own errors
+
+
+def _status(error: Exception) -> int:
+    """What the author says it is. The wrapper calls whatever it cannot use a client's mistake, an answer of the author's too:
+    what clients may get wrong has been looked at before."""
+    said = None if type(error).__module__.startswith("seldon_core") else getattr(error, "status_code", None)
+    return said if isinstance(said, int) and 400 <= said < 600 else 500
 
 
 def _metrics() -> Any:

@@ -7,6 +7,7 @@ that lacks one is the client's mistake and counts as no error of the version.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,26 +32,45 @@ def question(request: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     tensors = request.get("inputs") if isinstance(request, dict) else None
     if not isinstance(tensors, list) or not all(isinstance(tensor, dict) for tensor in tensors):
         raise BadRequest('expected {"inputs": [{"name", "shape", "datatype", "data"}, ...]}, by the Open Inference Protocol')
-    given = {tensor.get("name"): tensor for tensor in tensors}
+    given = {tensor["name"]: tensor for tensor in tensors if isinstance(tensor.get("name"), str)}
     if missing := [name for name in inputs if name not in given]:
-        there = ", ".join(map(str, given)) or "none"
+        there = ", ".join(given) or "none"
         raise BadRequest(f"expected a tensor for each column: {', '.join(missing)} missing; got {there}")
     columns = {name: _column(given[name], kind) for name, kind in inputs.items()}
     if len(lengths := {len(values) for values in columns.values()}) != 1:
         raise BadRequest(f"expected tensors of the same number of rows, got {', '.join(map(str, sorted(lengths)))}")
+    if lengths == {0}:
+        raise BadRequest("expected at least one row, got none")
     return {"data": {"names": list(inputs), "ndarray": table(columns, inputs)}}
 
 
 def _column(tensor: Mapping[str, Any], kind: str) -> list[Any]:
+    """What a tensor holds. Whatever in it is no value of the column is found here, not by the author's class."""
     name, shape, data = tensor.get("name"), tensor.get("shape"), tensor.get("data")
     values = _flat(data) if isinstance(data, list) else None
-    fits = isinstance(shape, list) and values is not None and math.prod(shape) == len(values) and math.prod(shape[1:]) == 1
-    if not fits or values is None:
-        raise BadRequest(f"tensor {name!r}: expected data of shape [rows] or [rows, 1], got shape {shape!r}")
-    types = str if kind == TEXT else int | float
-    if wrong := next((value for value in values if not (value is None or isinstance(value, types))), None):
-        raise BadRequest(f"tensor {name!r}: expected {'text' if kind == TEXT else 'numbers'} or null ({kind}), got {wrong!r}")
+    sizes = shape if isinstance(shape, list) and all(isinstance(size, int) for size in shape) else [-1]
+    if values is None or math.prod(sizes) != len(values) or math.prod(sizes[1:]) != 1:
+        raise BadRequest(f"tensor {name!r}: expected data of shape [rows] or [rows, 1], got shape {reprlib.repr(shape)}")
+    fits = _is_text if kind == TEXT else _is_number
+    for value in values:
+        if not (value is None or fits(value)):
+            expected = "text" if kind == TEXT else "numbers"
+            raise BadRequest(f"tensor {name!r}: expected {expected} or null ({kind}), got {reprlib.repr(value)}")
     return values
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return False
+    return True
 
 
 def answer(reply: Any, *, name: str, version: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,4 +100,5 @@ def answer(reply: Any, *, name: str, version: str, request: Mapping[str, Any]) -
 
 
 def _flat(values: Sequence[Any]) -> list[Any]:
-    return [inner for value in values for inner in (_flat(value) if isinstance(value, list) else [value])]
+    """Rows of one value each are these values; what is deeper than that is no value."""
+    return [inner for value in values for inner in (value if isinstance(value, list) else [value])]

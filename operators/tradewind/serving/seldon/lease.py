@@ -20,6 +20,7 @@ from tradewind.kube import Conflict, Kube
 
 LENGTH_S = 15.0
 _RENEW_S = 4.0
+_AGAIN_S = 1.0  # after a renewal that was not answered
 _LOOK_S = 0.2
 HOLDER = "tradewind.io/holder"
 
@@ -51,16 +52,31 @@ class Hold:
             self._kube.ask("PUT", self._path, {**self._lease, "spec": spec})
 
     def _renew(self) -> None:
-        while not self._ended.wait(_RENEW_S):
-            began = time.monotonic()
+        pause = _RENEW_S
+        while not self._ended.wait(pause):
+            began, pause = time.monotonic(), _RENEW_S
             spec = {**self._lease["spec"], "renewTime": _now()}
             try:
                 self._lease = self._kube.ask("PUT", self._path, {**self._lease, "spec": spec})
                 self._renewed = began
             except Conflict:
-                return  # another took it
+                if not self._still_ours():
+                    self._renewed = began - LENGTH_S
+                    return
+                pause = 0.0
             except TradewindError:
-                continue
+                pause = min(_AGAIN_S, _RENEW_S)
+
+    def _still_ours(self) -> bool:
+        """A renewal whose answer was lost is a change by ourselves."""
+        try:
+            found = self._kube.ask("GET", self._path)
+        except TradewindError:
+            return True  # not known: the next renewal is refused as well if it is not
+        if found["spec"].get("holderIdentity") != self._lease["spec"]["holderIdentity"]:
+            return False
+        self._lease = found
+        return True
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Objects:
 
         Raises:
             RolloutAborted: Seldon's webhook will not have it.
+            RuntimeUnavailable: others take it away, or are always faster.
         """
         for again in range(_TRIES):
             view = self.view(name)
@@ -54,6 +55,9 @@ class Objects:
             read, path = view.sdep, f"{self._sdeps}/{name}"
             if write.kind == "route":
                 read, path = view.route, f"{self._istio}/virtualservices/{name}"
+            if not read:
+                what = "SeldonDeployment" if write.kind == "spec" else "VirtualService"
+                raise RuntimeUnavailable(f"{what} {name} in {self.namespace} is gone: somebody else deletes it")
             metadata = {**write.body.get("metadata", {}), "resourceVersion": read["metadata"]["resourceVersion"]}
             try:
                 self.kube.ask("PATCH", path, {**write.body, "metadata": metadata})
@@ -99,14 +103,10 @@ class Objects:
         return (found.get("data") or {}).get(RECORD) if found else None
 
     def keep_record(self, name: str, record: dict[str, Any]) -> None:
-        body = {"data": {RECORD: json.dumps(record)}}
-        try:
-            self.kube.ask("PATCH", f"{self._core}/configmaps/{_map(name)}", body)
-        except Forbidden:
-            raise
-        except SpecError:  # there is none yet
+        body, maps = {"data": {RECORD: json.dumps(record)}}, f"{self._core}/configmaps"
+        if not self.kube.ask("PATCH", f"{maps}/{_map(name)}", body, missing=True):
             metadata = {"name": _map(name), "labels": {"app.kubernetes.io/managed-by": "tradewind"}}
-            self.kube.ask("POST", f"{self._core}/configmaps", {"metadata": metadata, **body})
+            self.kube.ask("POST", maps, {"metadata": metadata, **body})
 
 
 def _map(name: str) -> str:

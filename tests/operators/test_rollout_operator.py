@@ -1,0 +1,78 @@
+"""What the rollout's task says when it resumes late: by then the record beside the serving may be another rollout's."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from tradewind.contract import ArtifactRef
+from tradewind.operators import SeldonRolloutOperator
+from tradewind.rollout.record import Record
+from tradewind.rollout.spec import RolloutSpec
+from tradewind.serving.local.client import LocalServing
+from tradewind.settings import Settings
+
+NAME = "late"
+ASKED = {"name": NAME, "version": "2"}
+MODEL = ArtifactRef(uri="file:///nowhere", sha256="0" * 64, size=1, kind="model")
+CONTEXT: Any = {"ti": SimpleNamespace(dag_id=NAME, run_id="manual__1", task_id="rollout")}
+
+
+class Model(BaseHTTPRequestHandler):
+    """A registered model with one release record, in MLflow's own form."""
+
+    def do_GET(self) -> None:
+        release = {"at": 1.0, "outcome": "rolled back", "version": "2", "reason": "errors: 5 of 9"}
+        tags = [{"key": "tradewind.release.mine", "value": json.dumps(release)}, {"key": "owner", "value": "anna"}]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"registered_model": {"name": NAME, "tags": tags}}).encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Model) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def task(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeldonRolloutOperator]:
+    """A task that waits for the attempt ``mine``, while the record is the attempt ``other``'s, of version 3, which is done."""
+    monkeypatch.setenv("AIRFLOW__TRADEWIND__HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__TRADEWIND__TRACKING_URI", registry)
+    other = Record(
+        id="other", target=NAME, version="3", model=MODEL, stable="1", champion="1", spec=RolloutSpec(), by="x", phase="done"
+    )
+    LocalServing(folder=tmp_path / "serving").keep_record(NAME, other.to_dict())
+    Settings.load.cache_clear()
+    yield SeldonRolloutOperator(task_id="rollout", version={"metrics": ASKED})
+    Settings.load.cache_clear()
+
+
+def resumed(task: SeldonRolloutOperator, attempt: str) -> Any:
+    return task.resume(CONTEXT, {"phase": "rolled_back"}, asked=ASKED, attempt=attempt)
+
+
+def test_its_own_end_is_told_not_the_next_ones(task: SeldonRolloutOperator) -> None:
+    with pytest.raises(AirflowFailException, match="Version 2 of late was rolled back: errors: 5 of 9"):
+        resumed(task, "mine")
+
+
+def test_what_nobody_knows_is_no_success(task: SeldonRolloutOperator) -> None:
+    with pytest.raises(AirflowFailException, match="no release record says what came of version 2"):
+        resumed(task, "unknown")
