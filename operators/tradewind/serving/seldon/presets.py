@@ -47,7 +47,7 @@ PRESETS: Mapping[str, Preset] = {
     "envoy": Preset(
         where=f'cluster_name=~"outbound[|]{HTTP}[|][^|]*[|]$service[.]$namespace[.]svc.*"',
         requests="envoy_cluster_upstream_rq_completed{$where}",
-        errors='envoy_cluster_upstream_rq_xx{$where, response_code_class="5xx"}',
+        errors='envoy_cluster_upstream_rq{$where, response_code_class="5xx"}',
         active="envoy_cluster_upstream_rq_active{$where}",
         below="envoy_cluster_upstream_rq_time_bucket{$where}",
     ),

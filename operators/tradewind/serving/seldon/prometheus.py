@@ -36,11 +36,12 @@ class Prometheus:
         return {version: found.statistics() for version, found in zip(predictors, counts, strict=True)}
 
     def look(self) -> str:
-        if not (found := self._ask(f"count({self._preset.metric})")):
+        metric = self._preset.metric
+        if not (found := self._ask(f"count({metric})")):
             raise RuntimeUnavailable(
-                f"Prometheus at {self._url} has no {self._preset.metric}: it scrapes nobody who counts so, or nothing was asked yet"
+                f"Prometheus at {self._url} has no {metric}: it scrapes nobody who counts so, or no request came yet"
             )
-        return f"{self._url}: {found[0]['value'][1]} series of {self._preset.metric}"
+        return f"{self._url}: {found[0]['value'][1]} series of {metric}"
 
     def _ask(self, promql: str) -> list[dict[str, Any]]:
         """The vector that is the answer."""

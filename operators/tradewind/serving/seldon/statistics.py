@@ -76,14 +76,14 @@ def parse(texts: Sequence[str], *, namespace: str, services: dict[str, str]) -> 
 
 
 def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str, str], int]]:
-    """``upstream_rq_...``, the Service, labels and value of each line that is of a Service's HTTP port."""
+    """``upstream_rq...``, the Service, labels and value of each line that is of a Service's HTTP port."""
     for line in text.splitlines():
         if _CLUSTER not in line or not (found := _LINE.match(line)):
             continue
         metric, labels = found[1], dict(_LABEL.findall(found[2]))
         cluster = labels.get("envoy_cluster_name") or labels.get("cluster_name") or ""
         service, _, rest = cluster.rpartition("|")[2].partition(".")
-        at = metric.find("upstream_rq_")
+        at = metric.find("upstream_rq")
         # An Envoy that was not told how Istio names clusters takes what follows the first dot for a part of the metric's name.
         place = rest or metric[:at].removeprefix("envoy_cluster_").replace("_", ".")
         # Requests are counted again by whether they came from inside: ``internal_upstream_rq_...``.
@@ -93,10 +93,12 @@ def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str
 
 
 def _add(counts: Counts, name: str, labels: dict[str, str], value: int) -> None:
+    code_class = labels.get("envoy_response_code_class") or labels.get("response_code_class") or ""
     match name:
         case "upstream_rq_completed":
             counts.requests += value
-        case "upstream_rq_xx" if (labels.get("envoy_response_code_class") or labels.get("response_code_class", ""))[:1] == "5":
+        # With Istio's names nothing of the code is left in the metric's.
+        case "upstream_rq_xx" | "upstream_rq" if code_class[:1] == "5":
             counts.errors += value
         case "upstream_rq_active":
             counts.active += value
