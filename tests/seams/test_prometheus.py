@@ -1,13 +1,15 @@
 """A real Prometheus with the chart's rules, over a real Envoy that names its clusters as Istio's do, before real MLServers.
 
-Istio's telemetry and Seldon's executor are not here: their presets are asked, and count nothing.
+Istio's telemetry and Seldon's executor are not here: ``written.txt`` has series with the names and labels of their sources.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,11 +24,12 @@ from prometheus_server import DASHBOARD, answers, ended_with_us
 from tradewind.cli.traffic import Traffic, rows_of
 from tradewind.errors import RuntimeUnavailable
 from tradewind.runtimes.environments import Environments
+from tradewind.serving.base import VersionStatistics
 from tradewind.serving.local import envoy_config
 from tradewind.serving.local.mlserver import environment
 from tradewind.serving.local.process import free_port
 from tradewind.serving.local.supervisor import _envoy_binary
-from tradewind.serving.seldon.presets import PRESETS
+from tradewind.serving.seldon.presets import PRESETS, Preset
 from tradewind.serving.seldon.prometheus import Prometheus
 from tradewind.serving.seldon.statistics import Gateway
 
@@ -83,8 +86,12 @@ def site(
             for v, (_, m) in ports.items()
         ]
         gateway = {"targets": [f"127.0.0.1:{admin}"], "labels": {"namespace": "istio-system", "pod": "gateway-1"}}
+        written, here = free_port(), str(Path(__file__).parent)
+        command = [sys.executable, "-m", "http.server", str(written), "--bind", "127.0.0.1", "--directory", here]
+        stack.enter_context(ended_with_us(command, folder / "written.log"))
         jobs = [
             {"job_name": "models", "static_configs": pods},
+            {"job_name": "written", "metrics_path": "/written.txt", "static_configs": [{"targets": [f"127.0.0.1:{written}"]}]},
             {"job_name": "gateway", "metrics_path": "/stats/prometheus", "static_configs": [gateway]},
         ]
         server = stack.enter_context(prometheus(folder / "server", jobs))
@@ -178,13 +185,30 @@ def test_mlserver_counts_the_same_by_its_own_clock_and_direct_requests_too(site:
 
 
 @pytest.mark.parametrize("preset", ["istio", "executor"])
-def test_who_is_not_there_counts_nothing(site: Site, preset: str) -> None:
-    found = site.by(preset).read(NAMESPACE, 'no"such', PREDICTORS)
+def test_who_counts_under_other_names_is_understood(site: Site, preset: str) -> None:
+    until(lambda: answer(site, preset)["1"].requests, within_s=10, what="the written text")
+    found = answer(site, preset)
     assert {version: (f.requests, f.errors, f.active, f.latency) for version, f in found.items()} == {
-        "1": (0, 0, 0, {}), "2": (0, 0, 0, {}),
+        "1": (90, 0, 0, {"5": 60, "10": 30}), "2": (10, 2, 0, {"0": 8, "10": 2}),
     }  # fmt: skip
-    with pytest.raises(RuntimeUnavailable, match="it scrapes nobody who counts so"):
-        site.by(preset).look()
+
+
+def answer(site: Site, preset: str) -> dict[str, VersionStatistics]:
+    return site.by(preset).read("other-models", "flights", PREDICTORS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_who_was_never_asked_has_counts_of_0(site: Site, preset: str) -> None:
+    found = site.by(preset).read(NAMESPACE, 'no"such', {"1": "v1"})
+    assert found == {"1": VersionStatistics(requests=0, errors=0, active=0, latency_ms={})}
+
+
+def test_a_prometheus_that_scrapes_nobody_who_counts_is_told(site: Site) -> None:
+    nobody = Preset(where="", requests="no_such_total{$where}", errors="no_such_total", below="no_such_bucket")
+    with pytest.raises(RuntimeUnavailable, match="has no no_such_total: it scrapes nobody who counts so"):
+        Prometheus(url=site.prometheus, preset=nobody).look()
+    with pytest.raises(RuntimeUnavailable, match=r"status 400, .*parse error"):
+        Prometheus(url=site.prometheus, preset=dataclasses.replace(nobody, requests="{")).read(NAMESPACE, NAME, PREDICTORS)
 
 
 def test_every_panel_of_the_dashboard_has_something_to_show(site: Site, asked: Traffic) -> None:
