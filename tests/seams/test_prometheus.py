@@ -174,14 +174,15 @@ def test_what_prometheus_has_scraped_is_what_the_gateway_says(site: Site, asked:
 def test_mlserver_counts_the_same_by_its_own_clock_and_direct_requests_too(site: Site, asked: Traffic) -> None:
     gateway = Gateway(site.envoy).read(NAMESPACE, NAME, PREDICTORS)
 
-    def counted() -> bool:
+    def counted() -> dict[str, VersionStatistics] | None:
         found = site.by("mlserver").read(NAMESPACE, NAME, PREDICTORS)
-        return all((found[v].requests, found[v].errors) == (gateway[v].requests, gateway[v].errors) for v in PREDICTORS)
+        counts = {version: (f.requests, f.errors) for version, f in found.items()}
+        return found if counts == {version: (f.requests, f.errors) for version, f in gateway.items()} else None
 
-    until(counted, within_s=10, what="the same counts")
-    found = site.by("mlserver").read(NAMESPACE, NAME, PREDICTORS)
-    assert all(sum(f.latency.values()) == f.requests and f.active == 0 and set(f.latency_ms) == {"50", "90", "95", "99"}
-               for f in found.values())  # fmt: skip
+    found = until(counted, within_s=10, what=f"the same counts as {gateway}")
+    for statistics in found.values():
+        assert sum(statistics.latency.values()) == statistics.requests and statistics.active == 0
+        assert set(statistics.latency_ms) == {"50", "90", "95", "99"}
 
 
 @pytest.mark.parametrize("preset", ["istio", "executor"])

@@ -1,6 +1,7 @@
 """What Prometheus is asked for a version's counts, by who has counted: plain data, and two pure functions around it.
 
-One query asks for everything, so that its numbers are of one moment: no error is seen before its request.
+One query asks for everything, so that its numbers are of one moment: no error is seen before its request. A scrape that failed is
+bridged: counts that were gone for a moment would be taken for those of a proxy that began anew, and be counted twice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tradewind.serving.seldon.desired import GRAPH, HTTP
 from tradewind.serving.seldon.metrics import Counts
 
 _PARTS = ("requests", "errors", "active", "below")
+_BRIDGED = "5m"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,9 @@ def query(preset: Preset, *, namespace: str, deployment: str, predictors: Sequen
         for part in _PARTS:
             if series := getattr(preset, part):
                 series = Template(series).substitute(where=where)
-                asked.append(f'label_replace(sum by (le) ({series}), "is", "{part} {number}", "", "")')
+                asked.append(
+                    f'label_replace(sum by (le) (last_over_time({series}[{_BRIDGED}])), "is", "{part} {number}", "", "")'
+                )
     return "\nor ".join(asked)
 
 
