@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tradewind.contract import ArtifactRef
 from tradewind.operators import SeldonRolloutOperator
+from tradewind.operators.rollout import rollout_spec
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving.local.client import LocalServing
@@ -76,3 +77,10 @@ def test_its_own_end_is_told_not_the_next_ones(task: SeldonRolloutOperator) -> N
 def test_what_nobody_knows_is_no_success(task: SeldonRolloutOperator) -> None:
     with pytest.raises(AirflowFailException, match="no release record says what came of version 2"):
         resumed(task, "unknown")
+
+
+def test_a_template_may_stand_anywhere_in_the_rollout() -> None:
+    """Rendered by a Dag that renders no native objects, all is text."""
+    rendered = {"steps": [{"weight": "10", "bake_s": "60"}], "mirror": {"percent": "50"}, "replay": ["errors <= 0"]}
+    asked = {"steps": [{"weight": 10, "bake_s": 60}], "mirror": {"percent": 50}, "replay": ["errors <= 0"]}
+    assert rollout_spec(rendered) == rollout_spec(asked) == rollout_spec({**asked, "steps": str(asked["steps"])})

@@ -390,6 +390,8 @@ def _plain(value: Any) -> Any:
     """A rendered value as data: a Dag that renders no native objects gives lists and numbers as their text."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, str):
         try:
             return ast.literal_eval(value)
