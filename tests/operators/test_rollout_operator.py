@@ -95,7 +95,9 @@ STAYS: State = ({"1": 90, "2": 10}, {"1", "2"}, "1")
     ("kind", "last", "state"),
     [(RuntimeUnavailable, False, STAYS), (RuntimeUnavailable, True, ALL_OLD), (SpecError, False, ALL_OLD)],
 )
-def test_who_gives_up_leaves_no_canary_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool, state: State) -> None:
+def test_who_gives_up_leaves_no_canary_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], last: bool, state: State
+) -> None:
     world = World(tmp_path).serving("1")
     record = world.begin("2", CANARY)
     while world.observe(TARGET).weights.get("2") != 10:

@@ -168,7 +168,7 @@ class SeldonRolloutOperator(TradewindOperator):
 
     def _carried_out(self, hands: Driver, attempt: str, *, last: bool) -> Record | None:
         """The record at the rollout's end, or where it waits for the trigger; None where another's is in its place by now.
-        Whoever ends the task takes the rollout back; so does a try that cannot go on and is the last, for nobody else would look."""
+        Whoever ends the task takes the rollout back; so does a last try that cannot go on, for nobody else would look."""
         from tradewind.rollout.driver import Over
         from tradewind.rollout.record import WAITING
 
