@@ -12,9 +12,10 @@ on everything else. `WebhookNotifier` needs no other provider.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from tradewind.errors import ApprovalRefused, GateFailed, RolloutAborted, SpecError, ValidationFailed
 
 if TYPE_CHECKING:
+    import httpx
     from airflow.sdk import Context
 
     from tradewind.operators.links import TaskInstanceName
@@ -44,6 +46,7 @@ _OF_ERROR = {
 }
 _LONGEST = 500  # characters of a reason
 _TIMEOUT_S = 10.0
+_CONNECTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,7 @@ class WebhookNotifier(BaseNotifier):
 
     The body is ``{"text", "event", "reason", "link", "report", "dag_id", "run_id", "task_id"}``; chat services take ``text``.
     The connection's host is the whole URL (or a host, with schema and port); its password, where there is one, goes as a
-    bearer token, with a login as basic authentication.
+    bearer token, with a login as basic authentication. ``HTTPS_PROXY`` and its like hold.
 
     Args:
         webhook_conn_id: the connection.
@@ -169,6 +172,10 @@ class WebhookNotifier(BaseNotifier):
         self.text = text
         self.timeout_s = timeout_s
 
+    def __call__(self, *args: Any) -> None:
+        context: Any = args[0]  # by itself, without `notify`, the template wants what is told as well
+        super().__call__({**context, "tradewind": context.get("tradewind") or of_failure(context)}, *args[1:])
+
     def notify(self, context: Context) -> None:
         """Raises RuntimeError, without the address, where it is not taken."""
         import httpx
@@ -183,8 +190,8 @@ class WebhookNotifier(BaseNotifier):
         logger = logging.getLogger("httpx")
         before, logger.disabled = logger.disabled, True
         try:
-            with httpx.Client(auth=auth, timeout=self.timeout_s, transport=httpx.HTTPTransport(retries=2)) as client:
-                status = client.post(url, json=content, headers=headers).status_code
+            with httpx.Client(auth=auth, timeout=self.timeout_s) as client:
+                status = _posted(lambda: client.post(url, json=content, headers=headers)).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RuntimeError(
                 f"The webhook of connection {self.webhook_conn_id} cannot be reached: {type(error).__name__}"
@@ -193,6 +200,16 @@ class WebhookNotifier(BaseNotifier):
             logger.disabled = before
         if not httpx.codes.is_success(status):
             raise RuntimeError(f"The webhook of connection {self.webhook_conn_id} expected something else: it answered {status}")
+
+
+def _posted(post: Callable[[], httpx.Response]) -> httpx.Response:
+    """Three times where nobody is there. (By its own retries httpx would go past the environment's proxies.)"""
+    import httpx
+
+    for _ in range(_CONNECTS - 1):
+        with contextlib.suppress(httpx.ConnectError):
+            return post()
+    return post()
 
 
 def _target(connection: Any) -> tuple[str, dict[str, str], tuple[str, str] | None]:

@@ -15,8 +15,9 @@ MAY_SEE = [Depends(requires_authenticated()), Depends(requires_access_dag("GET",
 
 def _from_our_page(request: Request) -> None:
     """A cookie goes with every request to this address, from whatever page. Where one is what signs a request in, it has to
-    come from a page of this Airflow's; who sends a token in a header did not get it from a stranger's page."""
-    if request.headers.get("authorization"):
+    come from a page of this Airflow's; who sends a token in a header did not get it from a stranger's page. (Of a header that is
+    no token Airflow takes no notice: a browser adds one by itself for a proxy that asks for a password.)"""
+    if request.headers.get("authorization", "").lower().startswith("bearer "):
         return
     site = request.headers.get("sec-fetch-site")
     origin = urlsplit(request.headers.get("origin", "")).netloc

@@ -28,9 +28,11 @@ class Rows:
     """
 
     def __init__(self, store: Store, ref: ArtifactRef) -> None:
-        if not inside(ref.uri, store.root):
+        within = inside(ref.uri, store.root)
+        files = store.files(ref.uri) if within else []
+        self._parts = sorted(file.uri for file in files if file.uri.endswith(".parquet"))
+        if not within or not all(inside(uri, store.root) for uri in self._parts):
             raise Unavailable(404, "The table does not lie in the artifact store; it is not shown.")
-        self._parts = sorted(file.uri for file in store.files(ref.uri) if file.uri.endswith(".parquet"))
         if not self._parts:
             raise Unavailable(404, "The table is gone from the artifact store: run the task again to have it back.")
 

@@ -150,6 +150,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], list[dict[
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     connection = {"conn_type": "http", "host": f"http://127.0.0.1:{port}/{SECRET}", "password": TOKEN}
     monkeypatch.setenv("AIRFLOW_CONN_TEAM", json.dumps(connection))
 
@@ -169,6 +170,14 @@ def test_a_login_is_basic_authentication(hook: Callable[[int], list[dict[str, An
     WebhookNotifier(webhook_conn_id="team", text="hello")(failed(raised(GateFailed("x"))))
     assert came[0]["authorization"].startswith("Basic ")
     assert came[0]["text"] == "hello"
+
+
+def test_the_environments_proxy_is_asked(hook: Callable[[int], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    came, before = hook(200), json.loads(os.environ["AIRFLOW_CONN_TEAM"])
+    monkeypatch.setenv("HTTP_PROXY", before["host"].rpartition("/")[0])
+    monkeypatch.setenv("AIRFLOW_CONN_TEAM", json.dumps({**before, "host": f"http://hooks.invalid/{SECRET}"}))
+    WebhookNotifier(webhook_conn_id="team")(failed(raised(GateFailed("x"))))
+    assert [body["path"] for body in came] == [f"http://hooks.invalid/{SECRET}"]
 
 
 def test_neither_an_error_nor_a_log_has_the_address(

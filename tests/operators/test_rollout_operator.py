@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from live import linked_home, services
+from rollout_world import ALL_OLD, CANARY, TARGET, State, World
 
 from tradewind.contract import ArtifactRef
+from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.operators import SeldonRolloutOperator
+from tradewind.operators.rollout import rollout_spec
 from tradewind.registry import Registry
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
@@ -23,7 +26,7 @@ from tradewind.settings import Settings
 NAME = "late"
 ASKED = {"name": NAME, "version": "2"}
 MODEL = ArtifactRef(uri="file:///nowhere", sha256="0" * 64, size=1, kind="model")
-CONTEXT: Any = {"ti": SimpleNamespace(dag_id=NAME, run_id="manual__1", task_id="rollout")}
+CONTEXT: Any = {"ti": SimpleNamespace(dag_id=NAME, run_id="manual__1", task_id="rollout", try_number=1, max_tries=2)}
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,35 @@ def test_its_own_end_is_told_not_the_next_ones(task: SeldonRolloutOperator) -> N
 def test_what_nobody_knows_is_no_success(task: SeldonRolloutOperator) -> None:
     with pytest.raises(AirflowFailException, match="no release record says what came of version 2"):
         resumed(task, "unknown")
+
+
+def test_a_template_may_stand_anywhere_in_the_rollout() -> None:
+    """Rendered by a Dag that renders no native objects, all is text."""
+    rendered = {"steps": [{"weight": "10", "bake_s": "60"}], "mirror": {"percent": "50"}, "replay": ["errors <= 0"]}
+    asked = {"steps": [{"weight": 10, "bake_s": 60}], "mirror": {"percent": 50}, "replay": ["errors <= 0"]}
+    assert rollout_spec(rendered) == rollout_spec(asked) == rollout_spec({**asked, "steps": str(asked["steps"])})
+
+
+STAYS: State = ({"1": 90, "2": 10}, {"1", "2"}, "1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "state"),
+    [(RuntimeUnavailable, False, STAYS), (RuntimeUnavailable, True, ALL_OLD), (SpecError, False, ALL_OLD)],
+)
+def test_who_gives_up_leaves_no_canary_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], last: bool, state: State
+) -> None:
+    world = World(tmp_path).serving("1")
+    record = world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+
+    def unreachable(target: str) -> Any:
+        raise kind("The gateway's statistics cannot be read")
+
+    monkeypatch.setattr(world, "statistics", unreachable)
+    task = SeldonRolloutOperator(task_id="rollout", version={})
+    with pytest.raises(kind, match="statistics cannot be read"):
+        task._carried_out(world.driver(), record.id, last=last)
+    assert world.state() == state

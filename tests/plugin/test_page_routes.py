@@ -95,6 +95,8 @@ def order(server: Server, *, headers: dict[str, str] | None = None, **options: A
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "null"}, False),
         ({}, False),
+        ({"Authorization": "Basic YTpi"}, False),
+        ({"Authorization": "Basic YTpi", "Sec-Fetch-Site": "same-origin"}, True),
     ],
 )
 def test_a_cookie_is_not_enough_from_a_strangers_page(server: Server, headers: dict[str, str], done: bool) -> None:
@@ -146,6 +148,12 @@ def test_only_quarantine_is_shown_and_only_from_the_store(server: Server, tmp_pa
     server.store.write(f"{server.store.root}/broken/part-0.parquet", b"no Parquet")
     broken = server.get(left("broken-rows", quarantine=f"{server.store.root}/broken"))
     assert (broken.status_code, "cannot be read" in broken.text) == (500, True)
+    (tmp_path / "secret.parquet").write_bytes(b"not ours")
+    inside = Path(server.store.root.removeprefix("file://")) / "linked"
+    inside.mkdir()
+    (inside / "part-0.parquet").symlink_to(tmp_path / "secret.parquet")
+    linked = server.get(left("linked-rows", quarantine=f"{server.store.root}/linked"))
+    assert (linked.status_code, "not shown" in linked.text) == (404, True), "not even a file of it that is a link"
     gone = server.get(left("gone-rows", quarantine=f"{server.store.root}/gone"))
     assert (gone.status_code, "run the task again" in gone.text) == (404, True)
 

@@ -73,6 +73,7 @@ def came(learning: Learning) -> dict[str, Any]:
     alone("no_module", body(), **{"class": "rules:Rule"})
     alone("load_raises", body('{"other.txt": "14"}'))
     alone("too_few", body(answer="late[:5]"))
+    alone("none_at_all", body(answer="None"))
     alone("no_probability", body(answer="late * 2"))
     alone("no_number", body(answer="np.where(late > 0.5, 'late', 'in time')"))
     seldons = folder(learning.folder, "imports_seldon", 0.25)
@@ -123,6 +124,7 @@ def test_champion_and_challenger_each_have_their_own_code(came: dict[str, Any]) 
         ("imports_seldon", "SpecError", "a plain class is enough"),
         ("load_raises", "FileNotFoundError", "limit.txt"),
         ("too_few", "SpecError", "expected one or more numbers for each of 1000 rows, got an array of shape (5,)"),
+        ("none_at_all", "SpecError", "expected numbers for each of the rows, got NoneType"),
         ("no_probability", "SpecError", "expected the second class's probability in the last column, got numbers from"),
         ("no_number", "SpecError", "expected numbers, got an array of text"),
     ],

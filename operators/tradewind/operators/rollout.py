@@ -97,7 +97,7 @@ class SeldonRolloutOperator(TradewindOperator):
         ) as hands:
             record = hands.begin(lambda now: self._new(context, hands, store, asked, model, spec, attempt, now), attempt=attempt)
             if record is not None:
-                record = self._carried_out(hands, attempt)
+                record = self._carried_out(hands, attempt, last=_last_try(context))
                 if record is None:
                     return self._replaced(settings, asked, attempt)
         if record is not None and not record.ended:
@@ -147,9 +147,12 @@ class SeldonRolloutOperator(TradewindOperator):
         from tradewind.rollout.hands import driver
         from tradewind.settings import Settings
 
-        if "error" in event:
-            raise RuntimeUnavailable(event["error"])
         settings = Settings.load()
+        if "error" in event:
+            if _last_try(context):
+                with driver(str(asked["name"]), settings=settings, holder=_holder(context), say=self.log.info) as hands:
+                    self._given_up(hands, attempt)
+            raise RuntimeUnavailable(event["error"])
         with driver(str(asked["name"]), settings=settings, holder=_holder(context), say=lambda _: None) as hands:
             record = hands.record()
         if attempt is not None and (record is None or record.id != attempt):
@@ -163,9 +166,9 @@ class SeldonRolloutOperator(TradewindOperator):
         with Registry.of(settings) as registry:
             return model_of(registry.version(str(asked["name"]), str(asked["version"])))
 
-    def _carried_out(self, hands: Driver, attempt: str) -> Record | None:
+    def _carried_out(self, hands: Driver, attempt: str, *, last: bool) -> Record | None:
         """The record at the rollout's end, or where it waits for the trigger; None where another's is in its place by now.
-        Whoever ends the task takes the rollout back."""
+        Whoever ends the task takes the rollout back; so does a last try that cannot go on, for nobody else would look."""
         from tradewind.rollout.driver import Over
         from tradewind.rollout.record import WAITING
 
@@ -182,6 +185,8 @@ class SeldonRolloutOperator(TradewindOperator):
             return None
         except BaseException as error:
             if not self._killed and isinstance(error, Exception):
+                if last or not getattr(error, "retryable", True):
+                    self._given_up(hands, attempt)
                 raise
             with contextlib.suppress(Over):  # it has just ended
                 hands.order("roll_back", by="Airflow", why="the task was ended", attempt=attempt)
@@ -189,6 +194,14 @@ class SeldonRolloutOperator(TradewindOperator):
             raise
         finally:
             self._ticking = False
+
+    def _given_up(self, hands: Driver, attempt: str | None) -> None:
+        """A canary is not left alone with its share; where even that cannot be done, the next rollout of the model does it."""
+        try:
+            hands.order("roll_back", by="Airflow", why="its task could not go on", attempt=attempt)
+            hands.finish(attempt=attempt)
+        except Exception:
+            self.log.exception("The rollout could not be taken back either")
 
     def _new(
         self,
@@ -379,6 +392,11 @@ def _holder(context: Context) -> str:
     return f"{ti.dag_id} / {ti.run_id} / {ti.task_id}"
 
 
+def _last_try(context: Context) -> bool:
+    ti = context["ti"]
+    return bool(ti.try_number > ti.max_tries)
+
+
 def rollout_spec(rollout: object) -> RolloutSpec:
     """The argument ``rollout``, rendered, as what it says; SpecError where it says something else."""
     from tradewind.rollout.spec import RolloutSpec
@@ -390,6 +408,8 @@ def _plain(value: Any) -> Any:
     """A rendered value as data: a Dag that renders no native objects gives lists and numbers as their text."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, str):
         try:
             return ast.literal_eval(value)

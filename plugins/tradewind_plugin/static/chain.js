@@ -1,17 +1,17 @@
 // A run as a picture: its tasks from left to right, each with what it left, how long it took, and whether it was reused.
 
 import {
-  airflow, ask, Badge, Box, Flex, h, Heading, Nothing, ofRun, Page, seconds, Seen, State, Text, To, taskPage, useLook, useState,
+  airflow, ask, askAll, Badge, Box, Flex, h, Heading, Nothing, ofRun, Page, seconds, Seen, State, Text, To, taskPage, useLook, useState,
 } from "./ui.js";
 
 const ENDED = ["success", "failed"];
 
 async function chain(dagId, runId, signal) {
   const run = airflow("dags", dagId, "dagRuns", runId);
-  const [state, { tasks }, { task_instances: instances }, results] = await Promise.all([
+  const [state, { tasks }, instances, results] = await Promise.all([
     ask(run, { signal }),
     ask(airflow("dags", dagId, "tasks"), { signal }),
-    ask(`${run}/taskInstances?limit=1000`, { signal }),
+    askAll(`${run}/taskInstances`, "task_instances", { signal }), // a sweep has more than come at once
     ask(ofRun(dagId, runId, "results"), { signal }),
   ]);
   const versions = {};

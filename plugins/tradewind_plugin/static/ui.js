@@ -41,6 +41,16 @@ export async function ask(path, { body, missing = false, signal } = {}) {
   return response.json();
 }
 
+/** All of a list of Airflow's, page by page: it gives at most `[api] maximum_page_limit` at once, whatever is asked for. */
+export async function askAll(path, name, { signal } = {}) {
+  const found = [];
+  for (;;) {
+    const page = await ask(`${path}?limit=100&offset=${found.length}`, { signal });
+    found.push(...page[name]);
+    if (page[name].length === 0 || found.length >= page.total_entries) return found;
+  }
+}
+
 /**
  * What `look(signal)` gives, again whenever `keys` change and every `every` milliseconds (0: never again). What was seen last
  * stays while the next look is under way, and beside the error where it fails.
@@ -82,7 +92,8 @@ export function number(value) {
 
 export function seconds(value) {
   if (value === null || value === undefined) return "";
-  return value < 60 ? `${value.toFixed(1)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+  const whole = Math.round(value);
+  return value < 59.95 ? `${value.toFixed(1)} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 // -- parts -------------------------------------------------------------------------------------------------------

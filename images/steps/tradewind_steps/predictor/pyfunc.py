@@ -36,12 +36,18 @@ def answers(predictor: Predictor, frame: pd.DataFrame) -> np.ndarray:
 
 
 def _numbers(predictor: Predictor, answer: Any) -> np.ndarray:
-    found = np.asarray(answer)
+    expected = f"Predictor {predictor.statement.entry_point!r}: expected numbers"
+    try:
+        found = np.asarray(answer)
+    except ValueError as error:
+        raise SpecError(f"{expected}, got rows of different lengths: {error}") from error
+    if not found.ndim:
+        raise SpecError(f"{expected} for each of the rows, got {type(answer).__name__}")
     try:
         return found.astype("float64")
     except (TypeError, ValueError) as error:
         what = "text" if found.dtype.kind in "US" else str(found.dtype)
-        raise SpecError(f"Predictor {predictor.statement.entry_point!r}: expected numbers, got an array of {what}") from error
+        raise SpecError(f"{expected}, got an array of {what}") from error
 
 
 def _texts(column: pd.Series) -> list[str | None]:
