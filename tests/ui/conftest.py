@@ -19,6 +19,28 @@ from ui_site import HOSTILE_CELL, HOSTILE_COLUMN, NAME, Site
 from tradewind.cli.airflow_api import AirflowApi
 from tradewind.runtimes.environments import Environments
 
+# A release that waits for the operator, and a task that comes after.
+ASKS = """
+from datetime import datetime
+
+from airflow.sdk import DAG, Param, task
+
+from tradewind.operators import ApproveReleaseOperator
+
+with DAG(
+    "asks", schedule=None, start_date=datetime(2013, 1, 1), params={"version": Param({}, type="object")},
+    render_template_as_native_obj=True,
+):
+    asked = ApproveReleaseOperator(
+        task_id="approve", version={"metrics": "{{ params.version }}"}, approvers=["operator"], rollout=None
+    )
+
+    @task
+    def go_on(approved):
+        return approved["metrics"]["approval"]["why"]
+
+    go_on(asked.output)
+"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 60_000  # two cores, a browser and Airflow
 
@@ -29,6 +51,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     dags = home / "pipelines"
     copy_template(dags, NAME)
     make_hostile(sample_flights(home))
+    (dags / "asks").mkdir()
+    (dags / "asks" / "dag.py").write_text(ASKS)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS) + "\n")
     environment = {
@@ -40,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     with services(home, dags, "airflow", "mlflow", "serving", environment=environment) as (_, at):
         api = AirflowApi(at.airflow, login=("operator", PASSWORDS["operator"]))
         api.wait_for_dag(NAME, since=started, timeout_s=120)
-        yield Site(url=at.airflow, home=home, api=api)
+        yield Site(url=at.airflow, mlflow=at.mlflow, home=home, api=api)
 
 
 def make_hostile(flights: Path) -> None:
