@@ -9,15 +9,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_server import PASSWORDS, ROLES
 from live import copy_template, linked_home, sample_flights, services
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from releases import Releases
 from ui_site import HOSTILE_CELL, HOSTILE_COLUMN, NAME, Site
 
 from tradewind.cli.airflow_api import AirflowApi
+from tradewind.registry import Registry
 from tradewind.runtimes.environments import Environments
+from tradewind.store import Store
 
 # A release that waits for the operator, and a task that comes after.
 ASKS = """
@@ -65,6 +69,19 @@ def site(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
         api = AirflowApi(at.airflow, login=("operator", PASSWORDS["operator"]))
         api.wait_for_dag(NAME, since=started, timeout_s=120)
         yield Site(url=at.airflow, mlflow=at.mlflow, home=home, api=api)
+
+
+@pytest.fixture(scope="session")
+def second(site: Site) -> dict[str, Any]:
+    """Version 2 of the model ``asks``, as its register task says it; version 1 is the champion, by anna's word."""
+    with Registry(site.mlflow) as registry:
+        made = Releases(Store(str(site.home / "store")), registry, "asks")
+        made.make("one")
+        registry.promote("asks", "1")
+        record = {"at": 1.0, "outcome": "released", "version": "1", "serves": "1", "before": None, "by": "anna",
+                  "why": "100% of O'Brien's tests", "reason": ""}  # fmt: skip
+        registry.note_release("asks", "first", record)
+        return made.make("two", champion="1", champion_auc=0.7, auc=0.75, code={"train.py": b"x = 1\n"})
 
 
 def make_hostile(flights: Path) -> None:

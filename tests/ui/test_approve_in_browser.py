@@ -13,11 +13,7 @@ import pytest
 from api_server import PASSWORDS
 from live import until
 from playwright.sync_api import Page, expect
-from releases import Releases
 from ui_site import NAME, Site
-
-from tradewind.registry import Registry
-from tradewind.store import Store
 
 SignedIn = Callable[[str], Page]
 AIRFLOW_LOOKS_S = 4  # an answer that comes before Airflow has seen the task's process end is lost
@@ -33,15 +29,10 @@ def state(site: Site, run_id: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def asking(site: Site) -> str:
+def asking(site: Site, second: dict[str, Any]) -> str:
     """A run that waits for a word on version 2 of a model; version 1 is the champion."""
-    with Registry(site.mlflow) as registry:
-        made = Releases(Store(str(site.home / "store")), registry, "asks")
-        made.make("one")
-        registry.promote("asks", "1")
-        asked: dict[str, Any] = made.make("two", champion="1", champion_auc=0.7, auc=0.75, code={"train.py": b"x = 1\n"})
     site.api.wait_for_dag("asks", since=datetime.fromtimestamp(0, UTC), timeout_s=180)
-    run_id = site.api.trigger("asks", {"version": asked})
+    run_id = site.api.trigger("asks", {"version": second})
     until(lambda: state(site, run_id) == "awaiting_input", within_s=300, what="the question")
     time.sleep(AIRFLOW_LOOKS_S)
     return run_id
