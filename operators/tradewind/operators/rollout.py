@@ -285,7 +285,7 @@ class SeldonRolloutOperator(TradewindOperator):
             resources=settings.profile("cpu-small").to_dict(),
         )  # fmt: skip
         # Beside the serving: a pod cannot reach what listens on this machine's loopback, nor this machine what is in a cluster.
-        runtime = "local" if settings.serving == "local" else "kubernetes"
+        runtime = "local" if settings.serving == "local" else settings.runtime
         self._runtime = runtime_for(
             dataclasses.replace(settings, runtime=runtime),
             context=context,
