@@ -43,12 +43,13 @@ def test_who_is_not_asked_may_read_but_not_approve(signed_in: SignedIn, site: Si
         page = signed_in(user)
         page.goto(task_page(asking, "required_actions"))
         expect(page.get_by_text("May asks version 2 serve?").first).to_be_visible()
+        page.locator("#element_reason").fill("mine")  # without a reason the form has no button to press
         with page.expect_response(
             lambda answer: answer.url.endswith("/hitlDetails") and answer.request.method == "PATCH"
         ) as said:
             page.get_by_test_id("hitl-option-Approve").click()
         assert said.value.status == 403
-        expect(page.get_by_text("Response failed").first).to_be_visible()
+        expect(page.get_by_text("Response received at")).to_have_count(0)
         assert state(site, asking) == "awaiting_input"
 
 
@@ -63,7 +64,7 @@ def test_an_approver_reads_the_dossier_and_lets_the_run_go_on(signed_in: SignedI
     expect(page.get_by_text("Since version 1: ").first).to_be_visible()
     page.locator("#element_reason").fill(REASON)
     page.get_by_test_id("hitl-option-Approve").click()
-    expect(page.get_by_text("Approval Received").first).to_be_visible()
+    expect(page.get_by_text("Response received at").first).to_be_visible()
     until(lambda: site.api.run_state("asks", asking) in ("success", "failed"), within_s=300, what="the run's end")
     assert site.api.run_state("asks", asking) == "success"
     approval = site.api.result("asks", asking, "approve")["metrics"]["approval"]
