@@ -30,7 +30,7 @@ lint: setup
 bench: setup       ## the claims of the README, measured beside their references; writes build/bench.json
 	.venv/bin/python -m benchmarks $(ARGS)
 
-bench-cluster: setup  ## what a step costs as a pod; writes build/bench-cluster.json; KUBECONFIG as for test-cluster
+bench-cluster: setup  ## what a step costs as a pod (KUBECONFIG as for test-cluster), and a thousand that wait (for kwok); writes build/bench-cluster.json
 	.venv/bin/python -m benchmarks pods waiting --json build/bench-cluster.json $(ARGS)
 
 bench-rollout: setup  ## the canary's statistics and what the split costs; writes build/bench-rollout.json

@@ -25,6 +25,7 @@ NAME = "pages"
 MANY = 3000  # runs, versions and release records, each
 ROWS = 100_000  # in quarantine
 _RUNS = 50  # of which a page asks at once
+_WORDS = "2003-05"  # in the ids of 28 runs
 _GOAL = "<= 0.3"
 _ROWS = """
 import pyarrow as pa, pyarrow.parquet as pq, sys
@@ -54,12 +55,13 @@ def pages(envs: Path, repeat: int) -> list[Figure]:
 
 def _routes(client: httpx.Client, runs: list[str]) -> dict[str, str]:
     dag, run = f"/tradewind/dags/{NAME}", f"/tradewind/dags/{NAME}/runs/{quote(runs[0], safe='')}"
-    page = client.get(f"{dag}/versions", params={"limit": 100}).json()["next"]
+    found = {f"{what}{'_search' * bool(words)}": f"{dag}/{what}?{urlencode({'limit': 20, 'search': words})}"
+             for what in ("versions", "releases") for words in ("", _WORDS)}  # fmt: skip
     return {
-        "versions": f"{dag}/versions?limit=20",
-        "versions_next": f"{dag}/versions?{urlencode({'limit': 20, 'page': page})}",
-        "releases": f"{dag}/releases?limit=20",
-        "releases_last": f"{dag}/releases?limit=20&offset={MANY - 20}",
+        **found,
+        "versions_champion": f"{dag}/versions?limit=20&search=champion",
+        "versions_last": f"{dag}/versions?{urlencode({'limit': 20, 'page': _last(client, f'{dag}/versions')})}",
+        "releases_last": f"{dag}/releases?{urlencode({'limit': 20, 'page': _last(client, f'{dag}/releases')})}",
         "serving": f"{dag}/serving",
         "history": f"{dag}/tasks/validate/history?{urlencode([('run_id', name) for name in runs[:_RUNS]])}",
         "results": f"{run}/results",
@@ -67,6 +69,14 @@ def _routes(client: httpx.Client, runs: list[str]) -> dict[str, str]:
         "rows_last": f"{run}/tasks/validate/-1/rows?limit=25&offset={ROWS - 25}",
         "airflows_own": "/api/v2/dags?limit=20",
     }
+
+
+def _last(client: httpx.Client, path: str) -> str:
+    """The name of the last page."""
+    page = ""
+    while following := client.get(path, params={"limit": 100, "page": page}).raise_for_status().json()["next"]:
+        page = following
+    return page
 
 
 def _timed(client: httpx.Client, name: str, path: str, times: int) -> list[Figure]:

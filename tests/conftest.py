@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from object_store import S3, customer, s3_server
+from prometheus_server import prometheus_server
 
 from tradewind.cli.embedded import IMAGES
 from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest, StepSpec
@@ -29,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
         asked = set(getattr(item, "fixturenames", ()))
-        parts = asked & {"helm", "s3"} if "any_store" not in asked else set()
+        parts = asked & {"helm", "s3", "prometheus"} if "any_store" not in asked else set()
         if here == "cluster" or parts:
             item.add_marker(pytest.mark.cluster)
         if here == "ui":
@@ -58,6 +60,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server, which this process and those it starts find by their environment."""
     with s3_server(tmp_path_factory.mktemp("s3") / "buckets") as server, customer(server.environment):
         yield server
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Callable[..., AbstractContextManager[str]]:
+    """Starts a real Prometheus; see `prometheus_server`."""
+    return prometheus_server
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])

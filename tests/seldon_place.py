@@ -30,6 +30,7 @@ from tradewind.errors import TradewindError
 from tradewind.kube import Kube
 from tradewind.serving.seldon.client import SeldonServing
 from tradewind.serving.seldon.desired import Options
+from tradewind.serving.seldon.statistics import Gateway
 from tradewind.store import Store, hash_folder
 
 REAL = os.environ.get("SELDON") == "real"
@@ -61,7 +62,11 @@ class Place:
     def serving(self, kube: Kube | None = None) -> SeldonServing:
         """As a process of its own would have it."""
         return SeldonServing(
-            kube=kube or self.kube, namespace=self.namespace, gateway=GATEWAY, statistics=STATISTICS, options=self.options
+            kube=kube or self.kube,
+            namespace=self.namespace,
+            gateway=GATEWAY,
+            statistics=Gateway(STATISTICS),
+            options=self.options,
         )
 
     def refer(self, folder: Path) -> ArtifactRef:

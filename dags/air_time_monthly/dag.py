@@ -13,6 +13,7 @@ from tradewind.operators import (
     SparkFeaturesOperator,
     TrainModelOperator,
     ValidateDataOperator,
+    form,
 )
 
 # Knobs. SCHEDULE: a preset or cron. A run sees the rows before its interval's end, so a backfill is what would have happened.
@@ -42,11 +43,11 @@ PARAMS = {
     "trees": knob("Training", 200, "Boosting rounds", **AMOUNT, maximum=5000),
     "max_depth": knob("Training", 5, "Depth of a tree", **AMOUNT, maximum=16),
     "learning_rate": knob("Training", 0.1, "Shrinkage per tree", type="number", exclusiveMinimum=0, maximum=1),
-    "profile": knob("Training", "cpu-small", "Compute to train on", type="string", examples=["cpu-small", "cpu-large", "gpu-1"]),
-    "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
+    "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
-    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
-    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", type="array", items={"type": "object"}),
+    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
+    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),
     "min_requests": knob("Rollout", 50, "Requests that a step needs to conclude anything", **AMOUNT),
     "without_them": knob("Rollout", "replay", "What decides where they do not come", enum=["replay", "hold", "roll_back"]),
     "smoke_tolerance": knob("Rollout", 1e-5, "Largest relative difference of a served from a trained prediction", **SHARE),

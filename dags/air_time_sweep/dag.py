@@ -13,6 +13,7 @@ from tradewind.operators import (
     SparkFeaturesOperator,
     SweepOperator,
     ValidateDataOperator,
+    form,
 )
 
 # Knobs. SCHEDULE: None, a preset or cron ("@monthly"), or assets ([Asset("flights")]).
@@ -45,11 +46,11 @@ PARAMS = {
     "trials": knob("Sweep", 16, "Models to try", **AMOUNT, maximum=1000),
     "seed": knob("Sweep", 0, "Another one tries others", type="integer", minimum=0),
     "trees": knob("Training", 200, "Boosting rounds", **AMOUNT, maximum=5000),
-    "profile": knob("Training", "cpu-small", "Compute to train on", type="string", examples=["cpu-small", "cpu-large", "gpu-1"]),
-    "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
+    "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
-    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
-    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", type="array", items={"type": "object"}),
+    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
+    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),
 }
 
 

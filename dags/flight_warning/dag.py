@@ -13,6 +13,7 @@ from tradewind.operators import (
     SparkFeaturesOperator,
     TrainModelOperator,
     ValidateDataOperator,
+    form,
 )
 
 # Knobs. SCHEDULE: None, a preset or cron ("@monthly"), or assets ([Asset("flights")]).
@@ -42,10 +43,10 @@ PARAMS = {
     "warning_cost": knob("Warning", 15.0, "What a warning costs, needed or not", **COST),
     "trees": knob("Training", 100, "Boosting rounds", **AMOUNT, maximum=5000),
     "max_depth": knob("Training", 6, "Depth of a tree", **AMOUNT, maximum=16),
-    "rules": knob("Gate", RULES, "What must hold before a release", type="array", items={"type": "string"}),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
-    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", type="array", items={"type": "string"}),
-    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", type="array", items={"type": "object"}),
+    "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
+    "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),
     "min_requests": knob("Rollout", 50, "Requests that a step needs to conclude anything", **AMOUNT),
     "without_them": knob("Rollout", "replay", "What decides where they do not come", enum=["replay", "hold", "roll_back"]),
 }

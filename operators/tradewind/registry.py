@@ -5,16 +5,17 @@ Importing mlflow costs a task one to two seconds; these few calls need none of i
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from tradewind.contract import ArtifactRef, to_json
+from tradewind.contract import ArtifactRef
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.release_log import ReleaseLog, has_words, likes
 from tradewind.settings import Settings, on_this_machine
 
 CHAMPION = "champion"
@@ -24,11 +25,12 @@ RUN_TAG = "tradewind.run_id"
 TRAINED_TAG = "tradewind.model"
 DATA_END_TAG = "tradewind.data_end"
 GATE_TAG = "tradewind.gate"
-_RELEASE_TAG = "tradewind.release."
-_LONGEST = 1000  # characters of a text in a release record: MLflow takes 5,000 in a tag
+_NUMBER = re.compile(r"(?:v|version)?\s*(\d{1,9})", re.IGNORECASE)  # of a version, as a person writes it
 _HELD_TAGS = {"tradewind.model_uri", TRAINED_TAG, GATE_TAG}
 _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
+_SUBJECTS = {"name": "name", f"tags.`{RUN_TAG}`": "run"}  # what of a version is searched: for MLflow, and in a page's name
+_LAST = 25  # versions, which name the models of a Dag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,12 @@ class ModelVersion:
     def from_response(cls, data: dict[str, Any]) -> Self:
         tags = {tag["key"]: tag["value"] for tag in data.get("tags", [])}
         return cls(name=data["name"], version=data["version"], tags=tags, created=int(data.get("creation_timestamp") or 0))
+
+
+def _matches(version: ModelVersion, search: str) -> str:
+    """What of a version has all words of a search in it: its ``name``, else its ``run``, else nothing."""
+    texts = {"name": version.name, "run": version.tags.get(RUN_TAG, "")}
+    return next((where for where, text in texts.items() if has_words(text, search)), "")
 
 
 def model_tags(model: ArtifactRef) -> dict[str, str]:
@@ -97,6 +105,7 @@ class Registry:
             base_url=f"{self.tracking_uri}/api/2.0/mlflow/", timeout=timeout_s, auth=auth, verify=secure,
             trust_env=not on_this_machine(self.tracking_uri),
         )  # fmt: skip
+        self.log = ReleaseLog(self._call)
 
     @classmethod
     def of(cls, settings: Settings, *, timeout_s: float = 30) -> Self:
@@ -143,15 +152,49 @@ class Registry:
         versions = [v for v in found.get("model_versions", []) if v["name"] == name]
         return ModelVersion.from_response(min(versions, key=lambda v: int(v["version"]))) if versions else None
 
-    def of_dag(self, dag_id: str, *, limit: int, page: str = "") -> tuple[list[ModelVersion], str]:
+    def of_dag(self, dag_id: str, *, limit: int, page: str = "", search: str = "") -> tuple[list[ModelVersion], str]:
         """Versions that a Dag's runs registered, the newest first, and the next page's name; empty at the end.
 
         Args:
             dag_id: Airflow lets no quote into one.
-            page: as the call before gave it.
+            page: as the call before gave it, with the same ``search``.
+            search: a version's number or alias, whose versions come first; or words of a model's name or a run's id.
         """
+        if not search.split():
+            return self._versions(dag_id, limit=limit, page=page)
+        first = self._asked_for(dag_id, search)
+        found = [] if page else list(first.values())
+        stage, _, token = page.partition(" ")
+        # MLflow knows no OR: those whose model has such a name, and then the others that a run of such an id registered.
+        for subject, stands in _SUBJECTS.items():
+            if stage not in ("", stands):
+                continue
+            stage, more = "", True
+            while more and len(found) < limit:
+                got, token = self._versions(dag_id, limit=limit - len(found), page=token, where=likes(subject, search))
+                found += [v for v in got if (v.name, v.version) not in first and _matches(v, search) == stands]
+                more = bool(token)
+            if more:
+                return found, f"{stands} {token}"
+        return found, ""
+
+    def _asked_for(self, dag_id: str, search: str) -> dict[tuple[str, str], ModelVersion]:
+        """The versions that are meant by a number or an alias, or the beginning of one."""
+        found: list[ModelVersion] = []
+        if number := _NUMBER.fullmatch(search.strip()):
+            found += self._versions(dag_id, limit=_LAST, where=[f"version_number = {number[1]}"])[0]
+        if aliases := [alias for alias in (CHAMPION, CHALLENGER) if alias.startswith(search.strip().lower())]:
+            asked = [self.by_alias(name, alias) for name in self.models_of(dag_id) for alias in aliases]
+            found += [version for version in asked if version and version.tags.get(DAG_TAG) == dag_id]
+        return {(version.name, version.version): version for version in found}
+
+    def models_of(self, dag_id: str) -> list[str]:
+        """The names of the models that the last versions of a Dag's runs belong to."""
+        return sorted({version.name for version in self._versions(dag_id, limit=_LAST)[0]})
+
+    def _versions(self, dag_id: str, *, limit: int, page: str = "", where: Iterable[str] = ()) -> tuple[list[ModelVersion], str]:
         asked = {
-            "filter": f"tags.`{DAG_TAG}` = '{dag_id}'",
+            "filter": " AND ".join([f"tags.`{DAG_TAG}` = '{dag_id}'", *where]),
             "max_results": limit,
             "order_by": ["creation_timestamp DESC", "version_number DESC"],
         }
@@ -201,38 +244,26 @@ class Registry:
         return version, True
 
     def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
-        """Keep a release record with the registered model; the same key again replaces it.
-
-        Args:
-            record: plain JSON; ``at``, ``outcome``, ``version``, ``serves``, ``before``, ``by``, ``why`` and more.
-        """
-        short = {field: value[:_LONGEST] if isinstance(value, str) else value for field, value in record.items()}
-        tag = {"name": name, "key": f"{_RELEASE_TAG}{key}", "value": to_json(short)}
-        self._call("POST", "registered-models/set-tag", tag)
+        """Keep a release record, see `ReleaseLog.note`; the same key again replaces it."""
+        asked = {"name": name, "version": record["version"]}
+        version = self._call("GET", "model-versions/get", asked, missing=(_NOT_FOUND, "INVALID_PARAMETER_VALUE"))
+        tags = ModelVersion.from_response(version["model_version"]).tags if version else {}
+        self.log.note(name, key, record, dag_id=tags.get(DAG_TAG, ""))
 
     def releases(self, name: str) -> list[dict[str, Any]]:
         """The release records of a model, the latest first; none where there is no such model."""
-        return sorted(self._releases(name).values(), key=lambda record: float(record["at"]), reverse=True)
+        return list(self.log.each(name))
 
     def release(self, name: str, key: str) -> dict[str, Any] | None:
         """The release record that was kept under ``key``; None where there is none."""
-        return self._releases(name).get(key)
-
-    def _releases(self, name: str) -> dict[str, dict[str, Any]]:
-        found = self._call("GET", "registered-models/get", {"name": name}, missing=_NOT_FOUND)
-        tags = found["registered_model"].get("tags", []) if found else []
-        return {
-            tag["key"].removeprefix(_RELEASE_TAG): json.loads(tag["value"]) for tag in tags if tag["key"].startswith(_RELEASE_TAG)
-        }
+        return self.log.of(name, key)
 
     def rolled_back(self, name: str, version: str) -> str | None:
         """Why a version was taken back the last time that it was to serve; None where it was not."""
-        for record in self.releases(name):
-            if record["version"] == version:
-                return str(record["reason"]) if record["outcome"] == "rolled back" else None
-            if record.get("rolled_back") == version:
-                return str(record["why"])
-        return None
+        record = self.log.last(name, version)
+        if record and record["version"] == version:
+            return str(record["reason"]) if record["outcome"] == "rolled back" else None
+        return str(record["why"]) if record else None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         asked = {"name": name, "alias": alias, "version": version}

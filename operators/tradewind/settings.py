@@ -20,6 +20,7 @@ from tradewind.profiles import PROFILES, Profile, read_profiles
 SECTION = "tradewind"
 RUNTIMES = ("local", "kubernetes")
 SERVINGS = ("local", "seldon")
+STATISTICS = ("gateway", "envoy", "istio", "executor", "mlserver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,16 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "serving_statistics": Option(
         description="Where that gateway's Envoys show their statistics as Prometheus text, http; a host name with several "
-        "addresses, as a headless Service has, means all of them.",
+        "addresses, as a headless Service has, means all of them. With another `serving_statistics_by` than gateway: a "
+        "Prometheus server, without /api/v1.",
         example="http://istio-gateway-statistics.istio-system:15090/stats/prometheus",
+    ),
+    "serving_statistics_by": Option(
+        description="Whose counts a canary is judged by, where serving is seldon. One of: "
+        f"{', '.join(STATISTICS)}. gateway is asked itself, the others' counts are asked of a Prometheus that scrapes them: the "
+        "gateway's Envoys, Istio's telemetry, Seldon's executors, MLServer. Each sees something else: see the README of "
+        "tradewind.serving.seldon.",
+        default="gateway",
     ),
     "profiles": Option(
         description="Resource profiles that Dags name, as JSON: name to cpu (cores), memory_mb (MiB) and, as needed, "
@@ -146,6 +155,7 @@ class Settings:
     serving_namespace: str = "tradewind-serving"
     serving_gateway: str = ""
     serving_statistics: str = ""
+    serving_statistics_by: str = "gateway"
     profiles: Mapping[str, Profile] = field(default_factory=lambda: dict(PROFILES))
     airflow_url: str = ""
     dags_folder: str = ""
@@ -197,6 +207,7 @@ class Settings:
             startup_timeout_s=_seconds("startup_timeout_s", text("startup_timeout_s") or ""),
             serving_namespace=text("serving_namespace") or "",
             **{option: _web(option, value) if value else "" for option, value in at.items()},
+            serving_statistics_by=_one_of("serving_statistics_by", STATISTICS, text("serving_statistics_by") or ""),
             profiles={**PROFILES, **_profiles(text("profiles"))},
             airflow_url=airflow_url.rstrip("/"),
             dags_folder=dags_folder,

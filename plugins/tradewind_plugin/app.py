@@ -95,6 +95,8 @@ MapIndex = Annotated[int, Depends(_map_index)]
 Text = Annotated[str, Body(max_length=1000)]
 Offset = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=100)]
+PageName = Annotated[str, Query(max_length=200)]
+Search = Annotated[str, Query(max_length=200)]
 
 
 def get_report(
@@ -147,14 +149,14 @@ def _quarantine(reports: Reports, dag_id: str, run_id: str, task_id: str, map_in
     return Rows(_store(), outputs[QUARANTINE])
 
 
-def get_versions(releases: OwnReleases, limit: Limit = 25, page: str = "") -> dict[str, Any]:
-    """Versions that the Dag's runs registered, the newest first."""
-    return releases.versions(limit=limit, page=page)
+def get_versions(releases: OwnReleases, limit: Limit = 25, page: PageName = "", search: Search = "") -> dict[str, Any]:
+    """Versions that the Dag's runs registered, the newest first; or those of a number, an alias, a model's or a run's name."""
+    return releases.versions(limit=limit, page=page, search=search)
 
 
-def get_releases(releases: OwnReleases, offset: Offset = 0, limit: Limit = 25) -> dict[str, Any]:
-    """Which version served when, and why."""
-    return releases.history(offset=offset, limit=limit)
+def get_releases(releases: OwnReleases, limit: Limit = 25, page: PageName = "", search: Search = "") -> dict[str, Any]:
+    """Which version served when, and why; or the records that have all words of a search in them."""
+    return releases.history(limit=limit, page=page, search=search)
 
 
 def get_serving(releases: OwnReleases, acts: Annotated[bool, Depends(may_act)]) -> dict[str, Any]:

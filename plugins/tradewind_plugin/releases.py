@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tradewind.errors import SpecError, TradewindError
@@ -19,8 +18,6 @@ from tradewind_plugin.reports import Unavailable
 from tradewind_plugin.results import Results
 
 _DAG_ID = re.compile(r"[\w.\-]+")  # Airflow's own rule; what else comes is no Dag's
-_LAST = 25  # versions, which name the models of a Dag
-_AT_ONCE = 8
 
 
 class Releases:
@@ -41,22 +38,20 @@ class Releases:
 
     def models(self) -> list[str]:
         """The names of the models that its last versions belong to."""
-        return sorted({version.name for version in self._registry.of_dag(self._dag_id, limit=_LAST)[0]})
+        return self._registry.models_of(self._dag_id)
 
-    def versions(self, *, limit: int, page: str) -> dict[str, Any]:
+    def versions(self, *, limit: int, page: str, search: str) -> dict[str, Any]:
         """``{"versions": [...], "next": page}``, each with its aliases and what its training and its gate measured."""
-        found, following = self._registry.of_dag(self._dag_id, limit=limit, page=page)
+        found, following = self._registry.of_dag(self._dag_id, limit=limit, page=page, search=search)
         aliases = {name: self._registry.aliases(name) for name in {version.name for version in found}}
         results = Results(Store(self._settings.store_uri))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            rows = list(pool.map(lambda version: _version(results, version, aliases[version.name]), found))
+        rows = results.each(lambda version: _version(results, version, aliases[version.name]), found)
         return {"versions": rows, "next": following}
 
-    def history(self, *, offset: int, limit: int) -> dict[str, Any]:
-        """``{"releases": [...], "total": n}``: release records of all its models, the latest first."""
-        records = [{"model": name, **record} for name in self.models() for record in self._registry.releases(name)]
-        latest = sorted(records, key=lambda record: float(record["at"]), reverse=True)
-        return {"releases": latest[offset : offset + limit], "total": len(latest)}
+    def history(self, *, limit: int, page: str, search: str) -> dict[str, Any]:
+        """``{"releases": [...], "next": page}``: release records of its versions, the latest first."""
+        found, following = self._registry.log.page(dag_id=self._dag_id, limit=limit, page=page, search=search)
+        return {"releases": found, "next": following}
 
     def serving(self) -> list[dict[str, Any]]:
         """What serves behind each of its models, and the last rollout. An unreachable serving is said, not raised: the

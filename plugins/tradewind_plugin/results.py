@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from tradewind.contract import StepManifest
 from tradewind.errors import SpecError
@@ -14,6 +14,8 @@ from tradewind.store import MANIFEST, Store, segment
 
 QUARANTINE = "quarantine"  # the one table whose rows are shown: they are why a person looks
 _AT_ONCE = 16  # an object store answers after some 10 ms, however many ask
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,9 +54,16 @@ class Results:
         except (FileNotFoundError, SpecError, ValueError, KeyError, TypeError):
             return None
 
-    def _each(self, folders: Iterable[str]) -> list[dict[str, Any] | None]:
+    def each(self, work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """What ``work``, which reads the store, gives for each. On this machine one after another: there threads wait for each
+        other longer than for a file."""
+        if self._store.root.startswith("file://"):
+            return [work(item) for item in items]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(self._newest, folders))
+            return list(pool.map(work, items))
+
+    def _each(self, folders: Iterable[str]) -> list[dict[str, Any] | None]:
+        return self.each(self._newest, folders)
 
     def _newest(self, folder: str) -> dict[str, Any] | None:
         """Of the newest committed try."""

@@ -48,9 +48,11 @@ def test_all_of_it_lies_on_s3(dags_on_s3: Dags, first: Run) -> None:
 
 def test_reports_open(dags_on_s3: Dags, first: Run) -> None:
     from tradewind_plugin.reports import Reports
+    from tradewind_plugin.results import Results
 
     reports = Reports(dags_on_s3.store)
-    assert {found.task_id for found in reports.of_run(NAME, first.run_id)} >= {"validate", "features", "evaluate"}
+    found = {result["task_id"] for result in Results(dags_on_s3.store).of_run(NAME, first.run_id)}
+    assert found >= {"validate", "features", "evaluate"}
     for task in ("validate", "features", "evaluate"):
         name, text = reports.report(NAME, first.run_id, task, -1, "report")
         assert name == "report.html"

@@ -46,7 +46,7 @@ def test_from_a_table_to_a_prediction(dags: Dags) -> None:
     [
         (["a name"], "NAME 'a name': expected at most 128 letters"),
         (["x", "--template", "nothing"], "There is no template 'nothing'; there are: air_time, air_time_monthly, air_time_sweep"),
-        (["x", "--data", FILMS], "--data and --target go together"),
+        (["x", "--data", FILMS], "--data and --target belong together"),
         (["x", "--data", FILMS, "--target", "genre"], "Target 'genre': there is no such column"),
         (["x", "--template", "air_time", "--data", FILMS, "--target", "Genre"], "--data goes with: tabular"),
         (["x", "--data", "/nowhere.csv", "--target", "y"], "There is no file or folder at /nowhere.csv"),

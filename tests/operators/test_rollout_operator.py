@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from live import linked_home, services
 from rollout_world import ALL_OLD, CANARY, TARGET, State, World
 
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.operators import SeldonRolloutOperator
 from tradewind.operators.rollout import rollout_spec
+from tradewind.registry import Registry
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
+from tradewind.runtimes.environments import Environments
 from tradewind.serving.local.client import LocalServing
 from tradewind.settings import Settings
 
@@ -29,28 +29,13 @@ MODEL = ArtifactRef(uri="file:///nowhere", sha256="0" * 64, size=1, kind="model"
 CONTEXT: Any = {"ti": SimpleNamespace(dag_id=NAME, run_id="manual__1", task_id="rollout", try_number=1, max_tries=2)}
 
 
-class Model(BaseHTTPRequestHandler):
-    """A registered model with one release record, in MLflow's own form."""
-
-    def do_GET(self) -> None:
-        release = {"at": 1.0, "outcome": "rolled back", "version": "2", "reason": "errors: 5 of 9"}
-        tags = [{"key": "tradewind.release.mine", "value": json.dumps(release)}, {"key": "owner", "value": "anna"}]
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps({"registered_model": {"name": NAME, "tags": tags}}).encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def registry() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Model) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Iterator[str]:
+    """MLflow, with one release record."""
+    home = linked_home(tmp_path_factory.mktemp("registry") / "home", environments)
+    with services(home, home, "mlflow") as (_, at), Registry(at.mlflow) as found:
+        found.note_release(NAME, "mine", {"at": 1.0, "outcome": "rolled back", "version": "2", "reason": "errors: 5 of 9"})
+        yield at.mlflow
 
 
 @pytest.fixture

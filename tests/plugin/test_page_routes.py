@@ -121,6 +121,12 @@ def test_rows_come_a_page_at_a_time(server: Server, validated: str) -> None:
         assert server.get(f"{validated}/rows?{wrong}").status_code == 422
 
 
+def test_a_search_has_an_end(server: Server) -> None:
+    for what in ("versions", "releases"):
+        assert server.get(f"dags/flights/{what}?search={'x' * 201}").status_code == 422
+        assert server.get(f"dags/flights/{what}?search={'x' * 200}").status_code == 503  # there is no MLflow
+
+
 def test_all_rows_are_a_download(server: Server, validated: str) -> None:
     answer = server.get(f"{validated}/rows.csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"

@@ -11,7 +11,7 @@ import pytest
 from live import linked_home, services
 
 from tradewind.errors import RuntimeUnavailable, SpecError
-from tradewind.registry import CHALLENGER, CHAMPION, Registry
+from tradewind.registry import CHALLENGER, CHAMPION, Registry, lineage_tags
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.local.process import free_port
 
@@ -72,6 +72,100 @@ def test_a_new_alias_is_set_by_several_at_once(registry: Registry, runs: list[tu
                 one.result()
             found = registry.by_alias(NAME, f"alias-{number}")
             assert found and found.version == "1"
+
+
+# -- release records, and what is searched ----------------------------------------------------------------------------
+
+ODD = """it's "odd\""""  # both of the quotes that MLflow's filters know
+
+
+@pytest.fixture(scope="module")
+def released(registry: Registry) -> str:
+    """A Dag with six versions of two models, and eight records: one version was taken back, one came back by hand."""
+    for name in (ODD, "plain_model"):
+        registry._call("POST", "registered-models/create", {"name": name})
+        for number in (1, 2, 3):
+            tags = lineage_tags(dag_id="found", run_id=f"{name[:2]}_run__{number}", trained="", gate="", data_end="")
+            asked = {
+                "name": name,
+                "source": "s3://models/x",
+                "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            }
+            registry._call("POST", "model-versions/create", asked)
+            note(registry, name, number, by="anna", why="")
+    note(registry, "plain_model", 2, outcome="rolled back", by="anna_b", reason="100% of answers were O'Brien's\n", at=10)
+    registry.note_release("plain_model", "hand", {
+        "at": 11, "outcome": "released", "version": "1", "serves": "1", "before": "3", "by": "me", "why": "3 is slow",
+        "reason": "", "rolled_back": "3",
+    })  # fmt: skip
+    registry.set_alias("plain_model", CHAMPION, "3")
+    return "found"
+
+
+def note(registry: Registry, name: str, version: int, *, outcome: str = "released", at: float = 0, **more: str) -> None:
+    record = {"at": at or version, "outcome": outcome, "version": str(version), "serves": str(version), "before": None,
+              "by": "", "why": "", "reason": "", **more}  # fmt: skip
+    registry.note_release(name, f"{version} {at}", record)
+
+
+def test_records_come_latest_first_and_once(registry: Registry, released: str) -> None:
+    for name, expected in ((ODD, ["3", "2", "1"]), ("plain_model", ["1", "2", "3", "2", "1"]), ("nowhere", [])):
+        assert [record["version"] for record in registry.releases(name)] == expected
+    note(registry, "plain_model", 3, by="anna", why="said again")
+    assert [record["why"] for record in registry.releases("plain_model")] == ["3 is slow", "", "said again", "", ""]
+    assert registry.rolled_back("plain_model", "2") == "100% of answers were O'Brien's\n"
+    assert registry.rolled_back("plain_model", "7") is registry.rolled_back(ODD, "3") is None
+    assert registry.rolled_back("plain_model", "3") == "3 is slow"
+    assert registry.rolled_back("plain_model", "1") is None
+
+
+def test_a_dags_records_come_by_the_page(registry: Registry, released: str) -> None:
+    page, found = "", []
+    while True:
+        records, page = registry.log.page(dag_id=released, limit=3, page=page)
+        found += records
+        if not page:
+            break
+        assert len(records) == 3
+    assert [record["at"] for record in found] == sorted((record["at"] for record in found), reverse=True)
+    assert {record["model"] for record in found} == {ODD, "plain_model"}
+    assert registry.log.page(dag_id="another", limit=3) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("", 8), ("PLAIN_model", 5), ("version 2", 3), ("anna_b", 1), ("rolled back", 1), ("o'brien's", 1), ("100%", 1), ("%", 1),
+        ("odd\"", 3), ("annaXb", 0), ("plain_model anna", 4), ("--", 0), ("' OR 1=1", 0), ("\\", 0), ("ä;", 0), ("slow", 1),
+    ],
+)  # fmt: skip
+def test_records_are_searched_by_words(registry: Registry, released: str, search: str, found: int) -> None:
+    records, _ = registry.log.page(dag_id=released, limit=100, search=search)
+    assert len(records) == found
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("plain", ["plain_model 3", "plain_model 2", "plain_model 1"]), ("2", ["2", "2"]), ("Version 2", ["2", "2"]),
+        ("champ", ["plain_model 3"]), ("odd\"", ["3", "2", "1"]), ("pl_run__1", ["plain_model 1"]), ("plXrun", []),
+        ("run", ["plain_model 3", "plain_model 2", "plain_model 1", "3", "2", "1"]), ("' OR 1=1", []), ("nothing", []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_versions_are_searched(registry: Registry, released: str, search: str, found: list[str], limit: int) -> None:
+    page, versions = "", []
+    while True:
+        got, page = registry.of_dag(released, limit=limit, page=page, search=search)
+        versions += got
+        if not page:
+            break
+    said = [f"{v.name} {v.version}" for v in versions]
+    assert len(said) == len(set(said)) == len(found)
+    if search in ("2", "Version 2"):
+        assert {v.version for v in versions} == {"2"}
+    elif found:
+        assert all(one.endswith(expected) for one, expected in zip(said, found, strict=True)), said
 
 
 def test_what_is_not_there_is_none_or_named(registry: Registry, runs: list[tuple[str, str]]) -> None:

@@ -9,16 +9,42 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_server import PASSWORDS, ROLES
 from live import copy_template, linked_home, sample_flights, services
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from releases import Releases
 from ui_site import HOSTILE_CELL, HOSTILE_COLUMN, NAME, Site
 
 from tradewind.cli.airflow_api import AirflowApi
+from tradewind.registry import Registry
 from tradewind.runtimes.environments import Environments
+from tradewind.store import Store
 
+# A release that waits for the operator, and a task that comes after.
+ASKS = """
+from datetime import datetime
+
+from airflow.sdk import DAG, Param, task
+
+from tradewind.operators import ApproveReleaseOperator
+
+with DAG(
+    "asks", schedule=None, start_date=datetime(2013, 1, 1), params={"version": Param({}, type="object")},
+    render_template_as_native_obj=True,
+):
+    asked = ApproveReleaseOperator(
+        task_id="approve", version={"metrics": "{{ params.version }}"}, approvers=["operator"], rollout=None
+    )
+
+    @task
+    def go_on(approved):
+        return approved["metrics"]["approval"]["why"]
+
+    go_on(asked.output)
+"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 60_000  # two cores, a browser and Airflow
 
@@ -29,6 +55,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     dags = home / "pipelines"
     copy_template(dags, NAME)
     make_hostile(sample_flights(home))
+    (dags / "asks").mkdir()
+    (dags / "asks" / "dag.py").write_text(ASKS)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS) + "\n")
     environment = {
@@ -40,7 +68,20 @@ def site(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     with services(home, dags, "airflow", "mlflow", "serving", environment=environment) as (_, at):
         api = AirflowApi(at.airflow, login=("operator", PASSWORDS["operator"]))
         api.wait_for_dag(NAME, since=started, timeout_s=120)
-        yield Site(url=at.airflow, home=home, api=api)
+        yield Site(url=at.airflow, mlflow=at.mlflow, home=home, api=api)
+
+
+@pytest.fixture(scope="session")
+def second(site: Site) -> dict[str, Any]:
+    """Version 2 of the model ``asks``, as its register task says it; version 1 is the champion, by anna's word."""
+    with Registry(site.mlflow) as registry:
+        made = Releases(Store(str(site.home / "store")), registry, "asks")
+        made.make("one")
+        registry.promote("asks", "1")
+        record = {"at": 1.0, "outcome": "released", "version": "1", "serves": "1", "before": None, "by": "anna",
+                  "why": "100% of O'Brien's tests", "reason": ""}  # fmt: skip
+        registry.note_release("asks", "first", record)
+        return made.make("two", champion="1", champion_auc=0.7, auc=0.75, code={"train.py": b"x = 1\n"})
 
 
 def make_hostile(flights: Path) -> None:

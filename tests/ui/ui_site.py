@@ -18,6 +18,7 @@ class Site:
     """The running environment; ``api`` is the operator's."""
 
     url: str
+    mlflow: str
     home: Path
     api: AirflowApi
 

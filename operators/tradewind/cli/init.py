@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tradewind.cli import templates
 from tradewind.cli.embedded import DEMO_HOME
+from tradewind.cli.watch import busy
 from tradewind.errors import SpecError, StepFailed, named
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import checked_name
@@ -46,7 +47,7 @@ def init(
     checked_name(name, "NAME")
     source = templates.template(template)
     if (data is None) != (target is None):
-        raise SpecError("--data and --target go together: the one is a table, the other its column to predict")
+        raise SpecError("--data and --target belong together: --data is a table, --target its column to predict")
     folder = (dags or Path(Settings.load().dags_folder)).absolute() / name
     if folder.exists():
         raise SpecError(f"There is {folder} already: choose another name, or remove it first")
@@ -63,7 +64,7 @@ def init(
         }
         said = [*_about(drafted), *drafted["said"], *_doubtful(drafted["expectations"])]
     templates.copy(source, folder, documents=documents, without=[templates.SAMPLE] if documents else [])
-    console.print(f"[bold]{folder}[/]")
+    console.print(f"Made the pipeline [bold]{folder}[/]")
     for line in said:
         console.print(f"  {line}", markup=False)
     console.print(f"Run it with: tradewind demo --dag {name} --dags {folder.parent}", markup=False)
@@ -83,12 +84,12 @@ def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
         StepFailed: the process died; with the end of what it said.
     """
     python = Environments(home / "envs").python("data", say=console.print)
-    with console.status(f"Looking at {data.name}"):
+    with busy(console, f"Reading {data.name}"):
         done = subprocess.run([python, "-m", "tradewind_steps.draft", data, target], capture_output=True, text=True, check=False)
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError as error:
-        raise StepFailed(f"Looking at {data} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}") from error
+        raise StepFailed(f"Reading {data} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}") from error
     if "error" in found:
         raise (named(found["error"]["type"]) or SpecError)(found["error"]["message"])
     return found
@@ -107,4 +108,8 @@ def _about(drafted: dict[str, Any]) -> list[str]:
 def _doubtful(suite: dict[str, Any]) -> list[str]:
     marked = [entry for entry in suite["expectations"] if "Doubtful" in entry["notes"]]
     named_columns = list(dict.fromkeys(repr(entry["kwargs"]["column"]) for entry in marked))
-    return [f"To look at in expectations.json, marked as doubtful: {', '.join(named_columns)}"] if marked else []
+    return (
+        [f"Please check these columns in expectations.json, their rules are marked as doubtful: {', '.join(named_columns)}"]
+        if marked
+        else []
+    )

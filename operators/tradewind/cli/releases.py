@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tradewind.cli import embedded
 from tradewind.registry import Registry
@@ -26,7 +26,9 @@ Home = Annotated[
     Path | None, typer.Option(help="An embedded environment's folder; by default what Airflow's configuration names.")
 ]
 
-console = Console()
+_WIDTH = 80
+
+console = Console(soft_wrap=True)
 
 
 def releases(name: Name, home: Home = None) -> None:
@@ -36,20 +38,23 @@ def releases(name: Name, home: Home = None) -> None:
     if not found:
         console.print(f"Nothing was ever released as {name}", highlight=False)
         return
-    table = Table("UTC", "outcome", "version", "serves", "instead of", "by", "why")
     for release in found:
-        when = f"{datetime.fromtimestamp(release['at'], UTC):%Y-%m-%d %H:%M:%S}"
-        why = release["reason"] or release["why"] or ""
-        row = (
-            release["outcome"],
-            release["version"],
-            release["serves"] or "nothing",
-            release["before"] or "nothing",
-            release["by"],
-            why,
-        )
-        table.add_row(when, *row)
-    console.print(table, highlight=False, markup=False)
+        for line in _lines(release):
+            console.print(line, highlight=False, markup=False)
+
+
+def _lines(release: dict[str, Any]) -> list[str]:
+    """A record for a terminal of 80 columns: what happened, below it who and why; long reasons wrap."""
+    when = f"{datetime.fromtimestamp(release['at'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+    version, serves, before = release["version"], release["serves"], release["before"]
+    if release["outcome"] == "released":
+        what = f"released version {version}, " + (f"in place of {before}" if before else "the first")
+    else:
+        what = f"{release['outcome']} version {version}, " + (f"{serves} serves" if serves else "nothing serves")
+    why = release["reason"] or release["why"]
+    who = f"by {release['by']}" + (f": {why}" if why else "")
+    indent = " " * 4
+    return [f"{when}  {what}", *textwrap.wrap(who, _WIDTH, initial_indent=indent, subsequent_indent=indent)]
 
 
 def promote(name: Name, reason: Reason, home: Home = None) -> None:

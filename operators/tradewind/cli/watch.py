@@ -1,9 +1,10 @@
-"""A run as it goes, step by step, on a terminal."""
+"""A run as it goes, step by step: a table that follows it on a terminal, plain lines where the output is a file or a pipe."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ def watch(
     """
     run_id = api.trigger(dag, params)
     results: dict[str, dict[str, Any]] = {}
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
+    with _shown(console, dag) as show:
         while True:
             services.check()
             state = api.run_state(dag, run_id)
@@ -58,12 +59,46 @@ def watch(
             for task in tasks:
                 if task.state == "success" and task.task_id not in results:
                     results[task.task_id] = api.result(dag, run_id, task.task_id)
-            live.update(_table(dag, tasks, results, live_figures()))
+            show(tasks, results, live_figures())
             if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
-                live.stop()
-                console.print()
                 return Ended(dag_id=dag, run_id=run_id, state=state, tasks=tasks, results=results)
             time.sleep(_POLL)
+
+
+Show = Callable[[list[TaskState], dict[str, dict[str, Any]], Mapping[str, str]], None]
+
+
+@contextmanager
+def _shown(console: Console, dag: str) -> Iterator[Show]:
+    if not console.is_terminal:
+        said: dict[str, str] = {}
+        yield lambda tasks, results, live: _say_news(console, said, tasks, results, live)
+        return
+    with Live(console=console, refresh_per_second=4, transient=False) as table:
+        yield lambda tasks, results, live: table.update(_table(dag, tasks, results, live))
+    console.print()
+
+
+def _say_news(
+    console: Console,
+    said: dict[str, str],
+    tasks: list[TaskState],
+    results: dict[str, dict[str, Any]],
+    live: Mapping[str, str],
+) -> None:
+    """A line for each task whose state, or phase of a rollout, is another than was said. Waiting in a worker or in the triggerer
+    is one and the same to a reader."""
+    for task in tasks:
+        phase = live.get(task.task_id, "").partition(":")[0]
+        state = "running" if task.state == "deferred" else task.state
+        news = f"{state} {phase}".strip()
+        if state not in (*ENDED, "running", "up_for_retry") or said.get(task.task_id) == news:
+            continue
+        said[task.task_id] = news
+        name, shown, seconds, figure = _row(task, results, {task.task_id: phase})
+        detail = ", ".join(part for part in (f"{seconds} s" if seconds and state in ENDED else "", figure) if part)
+        shown = "running" if task.state == "deferred" else shown
+        console.print(f"{name}: {shown}{f', {detail}' if detail else ''}", markup=False, highlight=False, soft_wrap=True)
 
 
 def figures_of(api: AirflowApi, ended: Ended) -> dict[str, Any]:
@@ -102,10 +137,28 @@ def _table(dag: str, tasks: list[TaskState], results: dict[str, dict[str, Any]],
     table = Table("step", "state", "seconds", "key figure", title=dag, title_justify="left")
     table.columns[2].justify = "right"
     for task in tasks:
-        result = results.get(task.task_id, {})
-        state = "reused" if result.get("reused") else task.state
-        colour = _COLOURS.get(task.state, "default")
-        seconds = "" if task.seconds is None else f"{task.seconds:.1f}"
-        figure = key_figure(result["metrics"]) if "metrics" in result else live.get(task.task_id, "")
-        table.add_row(task.task_id, f"[{colour}]{state}[/]", seconds, figure)
+        name, state, seconds, figure = _row(task, results, live)
+        table.add_row(name, f"[{_COLOURS.get(task.state, 'default')}]{state}[/]", seconds, figure)
     return table
+
+
+def _row(task: TaskState, results: dict[str, dict[str, Any]], live: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Name, state, seconds and key figure."""
+    result = results.get(task.task_id, {})
+    return (
+        task.task_id,
+        "reused" if result.get("reused") else task.state,
+        "" if task.seconds is None else f"{task.seconds:.1f}",
+        key_figure(result["metrics"]) if "metrics" in result else live.get(task.task_id, ""),
+    )
+
+
+@contextmanager
+def busy(console: Console, what: str) -> Iterator[None]:
+    """Says what takes a while: with a spinner on a terminal, else in a line."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, markup=False, highlight=False, soft_wrap=True)
+        yield

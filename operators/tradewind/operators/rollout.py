@@ -284,8 +284,8 @@ class SeldonRolloutOperator(TradewindOperator):
             outputs_uri=_folder(store, context),
             resources=settings.profile("cpu-small").to_dict(),
         )  # fmt: skip
-        # Beside the serving: a pod cannot reach what listens on this machine's loopback, nor this machine what is in a cluster.
-        runtime = "local" if settings.serving == "local" else "kubernetes"
+        # Where steps run, which reaches the models; but for what listens on this machine's loopback: no pod reaches that.
+        runtime = "local" if settings.serving == "local" else settings.runtime
         self._runtime = runtime_for(
             dataclasses.replace(settings, runtime=runtime),
             context=context,

@@ -6,6 +6,7 @@ import functools
 
 from tradewind.errors import SpecError
 from tradewind.serving.base import Serving
+from tradewind.serving.seldon.metrics import Metrics
 from tradewind.settings import SECTION, SERVINGS, Settings
 
 
@@ -29,7 +30,7 @@ def serving_for(settings: Settings) -> Serving:
             kube=kube_for(),
             namespace=settings.serving_namespace,
             gateway=settings.serving_gateway,
-            statistics=settings.serving_statistics,
+            statistics=metrics_for(settings),
             options=Options(
                 image=image(image="serve"),
                 predictor_image=image(image="predictor"),
@@ -38,3 +39,15 @@ def serving_for(settings: Settings) -> Serving:
             ),
         )
     raise SpecError(f"[{SECTION}] serving is {settings.serving!r}, expected one of: {', '.join(SERVINGS)}")
+
+
+def metrics_for(settings: Settings) -> Metrics:
+    """Who counts the requests to models on Seldon, as the settings name it."""
+    if settings.serving_statistics_by == "gateway":
+        from tradewind.serving.seldon.statistics import Gateway
+
+        return Gateway(settings.serving_statistics)
+    from tradewind.serving.seldon.presets import PRESETS
+    from tradewind.serving.seldon.prometheus import Prometheus
+
+    return Prometheus(url=settings.serving_statistics, preset=PRESETS[settings.serving_statistics_by])

@@ -3,12 +3,12 @@
 import { Chart } from "./charts.js";
 import { Rollout } from "./rollout.js";
 import {
-  airflow, ask, Box, dagPage, Flex, h, Heading, Nothing, number, ofDag, Pager, percent, Rows, runPage, Section, Seen, State, Text, To,
-  Trouble, useLook, useMemo, useState, when,
+  airflow, ask, Box, dagPage, Flex, h, Heading, Input, Nothing, number, ofDag, Pager, percent, Rows, runPage, Section, Seen, State, Text,
+  To, Trouble, useEffect, useLook, useMemo, useRef, useState, when,
 } from "./ui.js";
 
 const RUNS = 50;
-const VERSIONS = 20;
+const ROWS = 20;
 
 export function Pipeline({ dagId }) {
   return h("div", null,
@@ -102,14 +102,13 @@ function Validation({ dagId, task_id, runs }) {
 }
 
 function Versions({ dagId }) {
-  const [pages, setPages] = useState([""]);
-  const page = pages.at(-1);
-  const look = useLook((signal) => ask(`${ofDag(dagId, "versions")}?${new URLSearchParams({ limit: VERSIONS, page })}`, { signal }), [dagId, page]);
-  return h(Section, { title: "Versions" }, h(Seen, { look }, ({ versions, next }) => {
+  const { look, pager, search, box } = useFound(dagId, "versions", "Search versions: number, alias, model or run");
+  return h(Section, { title: "Versions", aside: box }, h(Seen, { look }, ({ versions }) => {
     const scores = scored(versions);
     return h("div", null,
       h(Rows, {
-        label: "Model versions", rows: versions, empty: "None of its runs has registered a version yet.",
+        label: "Model versions", rows: versions,
+        empty: search ? `No version has ${search} as its number or alias, or in the name of its model or run.` : "None of its runs has registered a version yet.",
         columns: [
           ["Model", ({ model }) => model],
           ["Version", ({ version }) => version],
@@ -120,12 +119,32 @@ function Versions({ dagId }) {
           ["Run", ({ run_id }) => (run_id ? h(To, { to: runPage(dagId, run_id, "tradewind-chain") }, run_id) : "")],
         ],
       }),
-      (pages.length > 1 || next) && h(Pager, {
-        label: "Pages of versions",
-        back: pages.length > 1 && (() => setPages(pages.slice(0, -1))),
-        forth: next && (() => setPages([...pages, next])),
-      }, `Page ${pages.length}`));
+      pager);
   }));
+}
+
+/** A list of the Dag's that the server searches and pages: what was found, its box to search in and its pager. */
+function useFound(dagId, what, label, every = 0) {
+  const [{ search, pages }, setAsked] = useState({ search: "", pages: [""] });
+  const page = pages.at(-1);
+  const asked = new URLSearchParams({ limit: ROWS, page, search });
+  const look = useLook((signal) => ask(`${ofDag(dagId, what)}?${asked}`, { signal }), [dagId, page, search], every);
+  const typed = useRef();
+  useEffect(() => () => clearTimeout(typed.current), []);
+  const box = h(Input, {
+    placeholder: label, "aria-label": label, type: "search", size: "xs", maxW: "sm", maxLength: 200,
+    onChange: ({ target }) => { // not a question a letter
+      clearTimeout(typed.current);
+      typed.current = setTimeout(() => setAsked({ search: target.value.trim(), pages: [""] }), 250);
+    },
+  });
+  const next = look.data?.next;
+  const pager = (pages.length > 1 || next) && h(Pager, {
+    label: `Pages of ${what}`,
+    back: pages.length > 1 && (() => setAsked({ search, pages: pages.slice(0, -1) })),
+    forth: next && (() => setAsked({ search, pages: [...pages, next] })),
+  }, `Page ${pages.length}`);
+  return { look, pager, search, box };
 }
 
 /** Up to five measurements that the newest version has. */
@@ -133,11 +152,10 @@ const scored = (versions) =>
   Object.entries(versions[0]?.metrics ?? {}).filter(([, value]) => typeof value === "number").map(([name]) => name).slice(0, 5);
 
 function Releases({ dagId }) {
-  const [offset, setOffset] = useState(0);
-  const look = useLook((signal) => ask(`${ofDag(dagId, "releases")}?offset=${offset}&limit=${VERSIONS}`, { signal }), [dagId, offset], 10_000);
-  return h(Section, { title: "Releases" }, h(Seen, { look }, ({ releases, total }) => h("div", null,
+  const { look, pager, search, box } = useFound(dagId, "releases", "Search releases: version, who, why, outcome", 10_000);
+  return h(Section, { title: "Releases", aside: box }, h(Seen, { look }, ({ releases }) => h("div", null,
     h(Rows, {
-      label: "Releases", rows: releases, empty: "Nothing was ever released.",
+      label: "Releases", rows: releases, empty: search ? `No release has ${search} in its record.` : "Nothing was ever released.",
       columns: [
         ["When", ({ at }) => when(1000 * at)],
         ["Model", ({ model }) => model],
@@ -149,9 +167,5 @@ function Releases({ dagId }) {
         ["Why", ({ reason, why }) => reason || why],
       ],
     }),
-    total > VERSIONS && h(Pager, {
-      label: "Pages of releases",
-      back: offset > 0 && (() => setOffset(Math.max(0, offset - VERSIONS))),
-      forth: offset + VERSIONS < total && (() => setOffset(offset + VERSIONS)),
-    }, `${offset + 1} to ${Math.min(offset + VERSIONS, total)} of ${total}`))));
+    pager)));
 }

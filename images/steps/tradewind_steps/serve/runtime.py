@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from mlserver.errors import MLServerError
 from mlserver.handlers import custom_handler
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver_mlflow import MLflowRuntime
 
 from tradewind_steps.serve.answers import FORWARDED, Answers
 from tradewind_steps.serve.faults import Fault
+from tradewind_steps.serve.misfit import misfit
 
 
 class Runtime(MLflowRuntime):  # type: ignore[misc]
@@ -26,13 +28,25 @@ class Runtime(MLflowRuntime):  # type: ignore[misc]
         live = FORWARDED in headers
         if live:
             await asyncio.sleep(self._fault.before())
-        response = await super().predict(payload)
+        response = await self._predicted(payload)
         if live:
             for tensor in response.outputs:
                 tensor.data.root = self._fault.after(list(tensor.data), tensor.shape)
             for tensor in response.outputs[:1]:
                 self._answers.count(list(tensor.data), tensor.shape)
         return response
+
+    async def _predicted(self, payload: InferenceRequest) -> InferenceResponse:
+        try:
+            return await super().predict(payload)
+        except MLServerError:
+            raise
+        except Exception as error:
+            expected, got = ([(tensor.name, str(tensor.datatype), tensor.shape) for tensor in tensors or []]
+                             for tensors in (self.inputs, payload.inputs))  # fmt: skip
+            if said := misfit(expected, got):
+                raise MLServerError(f"{said}. A GET of the model's address, without /infer, has its inputs") from error
+            raise
 
     @custom_handler(rest_path="/tradewind/answers", rest_method="GET")  # type: ignore[untyped-decorator]
     async def answers(self) -> dict[str, int]:

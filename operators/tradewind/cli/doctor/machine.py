@@ -40,7 +40,7 @@ def checks(settings: Settings) -> list[Check]:
         Check(
             name="serving",
             look=lambda: serving(settings),
-            hint=f"Start `tradewind serve --home {settings.home}`, or `tradewind demo`, which starts all",
+            hint=f"Start `tradewind serve --home {settings.home}`, or `tradewind demo`, which starts everything",
         ),
         Check(name="profiles", look=lambda: profiles(settings)),
     ]
@@ -64,7 +64,7 @@ def home(settings: Settings) -> Iterator[Result]:
     folder = settings.home
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
-        yield failed("home", f"{there} is no folder", f"Remove it, or set [{SECTION}] home to another place")
+        yield failed("home", f"{there} is not a folder", f"Remove it, or set [{SECTION}] home to another place")
         return
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -74,7 +74,7 @@ def home(settings: Settings) -> Iterator[Result]:
         yield failed("home", f"{there}: {error.strerror}", f"Let {user} write there, or set [{SECTION}] home to another folder")
         return
     free = shutil.disk_usage(there).free // _MIB
-    what = f"{folder}{'' if there == folder else f' (to be made in {there})'}: may be written, {free:,} MiB free"
+    what = f"{folder}{'' if there == folder else f' (not created yet, in {there})'}: writable, {free:,} MiB free"
     if free < _FREE_MB:
         yield failed("home", what, f"Free {_FREE_MB - free:,} MiB or more: `tradewind gc` removes what nothing refers to")
     else:
@@ -96,8 +96,8 @@ def environments(settings: Settings) -> Iterator[Result]:
     for image in missing:
         name = f"environment {image}"
         if problem:
-            fix = "See that this machine reaches a package index (UV_DEFAULT_INDEX names another than PyPI)"
-            yield failed(name, f"not made yet, and its packages cannot be had: {problem}", fix)
+            fix = "Check that this machine can reach a package index (set UV_DEFAULT_INDEX for one other than PyPI)"
+            yield failed(name, f"not made yet, and its packages cannot be downloaded: {problem}", fix)
         elif free < _ENVIRONMENTS_MB:
             yield failed(name, f"not made yet, and {folder} has {free:,} MiB free", f"Free {_ENVIRONMENTS_MB:,} MiB in all")
         else:
@@ -143,7 +143,7 @@ def serving(settings: Settings) -> Iterator[Result]:
     except RuntimeUnavailable as error:
         if settings.runtime == "local":
             raise
-        yield skipped("serving", str(error), "A rollout needs it; training and registering do not")
+        yield skipped("serving", str(error), "Only a rollout needs it; training and registering work without it")
         return
     yield passed("serving", f"the supervisor on {settings.home / 'serving'} answers")
 
@@ -159,7 +159,7 @@ def profiles(settings: Settings) -> Iterator[Result]:
         if profile.memory_mb > memory:
             notes.append(f"this machine has {memory:,} MiB")
         if profile.gpus and not Path("/dev/nvidia0").exists():
-            notes.append("no GPU here: such a step learns on the CPU")
+            notes.append("no GPU here: such a step trains on the CPU")
         if profile.executors:
             notes.append("no executors here: Spark runs in the step's process")
         asked = f"{profile.cpu:g} cores, {profile.memory_mb:,} MiB"

@@ -8,7 +8,7 @@ from tradewind.cli.doctor import crds
 from tradewind.cli.doctor.result import Result, failed, passed
 from tradewind.errors import RuntimeUnavailable
 from tradewind.kube import Kube, kube_for
-from tradewind.serving.seldon.statistics import scraped
+from tradewind.serving import metrics_for
 from tradewind.settings import SECTION, Settings
 
 # What the operators ask of the API there: charts/tradewind gives the same.
@@ -32,11 +32,11 @@ def look(settings: Settings) -> Iterator[Result]:
     if not settings.serving_gateway:
         yield failed("gateway", "no address is set by which clients reach it", f"Set [{SECTION}] serving_gateway")
     try:
-        replicas = len(scraped(settings.serving_statistics))
+        found = metrics_for(settings).look()
     except RuntimeUnavailable as error:
         yield failed("gateway statistics", str(error), f"See [{SECTION}] serving_statistics: without them no canary is judged")
     else:
-        yield passed("gateway statistics", f"{settings.serving_statistics}: {replicas} Envoy{'s' if replicas > 1 else ''}")
+        yield passed("gateway statistics", found)
 
 
 def _rights(kube: Kube, namespace: str) -> Iterator[Result]:

@@ -43,19 +43,19 @@ def checks(settings: Settings) -> list[Check]:
         Check(
             name="store",
             look=lambda: store(settings),
-            hint=f"The store is [{SECTION}] store_uri, {settings.store_uri}: see that this login may write there",
+            hint=f"The store is [{SECTION}] store_uri, {settings.store_uri}: check that this login may write to it",
         ),
         Check(
             name="MLflow",
             look=lambda: mlflow(settings),
-            hint=f"MLflow is [{SECTION}] tracking_uri, {settings.tracking_uri}: see that it runs, and that tracking_username and "
-            "tracking_password may make and delete registered models",
+            hint=f"MLflow is [{SECTION}] tracking_uri, {settings.tracking_uri}: check that it is running, and that "
+            "tracking_username and tracking_password may create and delete registered models",
         ),
         Check(
             name="Airflow",
             look=lambda: airflow(settings),
-            hint=f"[api] base_url in Airflow's configuration is {settings.airflow_url}: see that the API server listens "
-            "there, and that this machine reaches it",
+            hint=f"[api] base_url in Airflow's configuration is {settings.airflow_url}: check that the API server "
+            "listens there and that this machine can reach it",
         ),
     ]
 
@@ -65,8 +65,8 @@ def store(settings: Settings) -> Iterator[Result]:
     if settings.runtime == "kubernetes" and _is_folder(settings.store_uri):
         yield failed(
             "store, for pods",
-            f"{settings.store_uri} is a folder of this machine: pods do not see it",
-            f"Set [{SECTION}] store_uri to what pods reach too, as s3://bucket/tradewind",
+            f"{settings.store_uri} is a folder on this machine: pods cannot see it",
+            f"Set [{SECTION}] store_uri to a place that pods can reach too, such as s3://bucket/tradewind",
         )
     try:
         place = Store(settings.store_uri)
@@ -81,18 +81,16 @@ def store(settings: Settings) -> Iterator[Result]:
         place.write(f"{folder}/file", text)
         if (got := place.read(f"{folder}/file")) != text:
             yield failed(
-                "store", f"{settings.store_uri}: wrote {text!r}, read {got!r}", "The store must give back what was written"
+                "store", f"{settings.store_uri}: wrote {text!r}, read {got!r}", "The store must return what was written to it"
             )
             return
         yield passed("store", f"{settings.store_uri}: written and read")
         won = _winners(place, f"{folder}/once")
         if len(won) == 1 and place.read(f"{folder}/once") == str(won[0]).encode():
-            yield passed("store, exclusive", f"of {_AT_ONCE} that wrote one file at once, one did")
+            yield passed("store, exclusive", f"of {_AT_ONCE} simultaneous writers of one file, exactly one succeeded")
         else:
-            fix = "Two tries of a step could both commit: the store must know conditional writes (If-None-Match in S3)"
-            yield failed(
-                "store, exclusive", f"of {_AT_ONCE} that wrote one file at once, {len(won)} were told that they did", fix
-            )
+            fix = "Two tries of a step could both commit: use a store with conditional writes (If-None-Match in S3)"
+            yield failed("store, exclusive", f"of {_AT_ONCE} simultaneous writers of one file, {len(won)} succeeded", fix)
     finally:
         place.delete(folder)
 
@@ -114,14 +112,14 @@ def mlflow(settings: Settings) -> Iterator[Result]:
     if settings.runtime == "kubernetes" and on_this_machine(settings.tracking_uri):
         yield failed(
             "MLflow, for pods",
-            f"{settings.tracking_uri} is an address of this machine: in a pod it is the pod itself",
-            f"Set [{SECTION}] tracking_uri to an address that pods reach",
+            f"{settings.tracking_uri} is an address on this machine: inside a pod it means the pod itself",
+            f"Set [{SECTION}] tracking_uri to an address that pods can reach",
         )
     with Registry.of(settings, timeout_s=LIMIT) as registry:
         yield passed("MLflow", f"{settings.tracking_uri} answers, version {registry.server_version()}")
         registry.try_out(f"tradewind-doctor-{uuid.uuid4().hex[:8]}")
         who = settings.tracking_username or "without a login"
-        yield passed("MLflow, rights", f"{who}: read experiments, made and removed a registered model")
+        yield passed("MLflow, rights", f"{who}: read experiments, created and deleted a registered model")
 
 
 def airflow(settings: Settings) -> Iterator[Result]:
@@ -139,8 +137,8 @@ def airflow(settings: Settings) -> Iterator[Result]:
         if status == "healthy":
             yield passed(f"Airflow, {part}", "healthy")
         else:
-            fix = f"Start `airflow {part.replace('_', '-')}`" if part != "metadatabase" else "See that its database runs"
-            yield failed(f"Airflow, {part}", f"Airflow says {status or 'that there is none'}", fix)
+            fix = f"Start `airflow {part.replace('_', '-')}`" if part != "metadatabase" else "Check that its database is running"
+            yield failed(f"Airflow, {part}", f"Airflow reports it as {status or 'missing'}", fix)
 
 
 def _is_folder(uri: str) -> bool:

@@ -23,8 +23,9 @@ from tradewind.serving.seldon import moves
 from tradewind.serving.seldon import view as seen
 from tradewind.serving.seldon.desired import Options, deployment_name, model_uri, predictor, predictor_name, seldon_deployment
 from tradewind.serving.seldon.lease import Hold, held
+from tradewind.serving.seldon.metrics import Metrics
 from tradewind.serving.seldon.objects import Objects
-from tradewind.serving.seldon.statistics import SCRAPE_S, parse, scraped
+from tradewind.serving.seldon.statistics import SCRAPE_S
 from tradewind.serving.seldon.view import View
 from tradewind.store import Store
 
@@ -43,11 +44,11 @@ class SeldonServing:
 
     Args:
         gateway: the address by which clients reach Istio's gateway: ``http://models.example.org``.
-        statistics: where its Envoys show their statistics as Prometheus text; a name with several addresses means all of them.
+        statistics: who counts the requests of each version.
         options: of the models' pods.
     """
 
-    def __init__(self, *, kube: Kube, namespace: str, gateway: str, statistics: str, options: Options) -> None:
+    def __init__(self, *, kube: Kube, namespace: str, gateway: str, statistics: Metrics, options: Options) -> None:
         self._objects = Objects(kube, namespace)
         self._gateway = gateway.rstrip("/")
         self._statistics = statistics
@@ -179,10 +180,10 @@ class SeldonServing:
     def statistics(self, target: str) -> dict[str, VersionStatistics]:
         name = deployment_name(target)
         view = self._objects.view(name)
-        services = {f"{name}-{p['name']}": version for version, p in view.predictors.items()}
-        if not services:
+        if not view.predictors:
             return {}
-        found = parse(scraped(self._statistics), namespace=self._objects.namespace, services=services)
+        predictors = {version: p["name"] for version, p in view.predictors.items()}
+        found = self._statistics.read(self._objects.namespace, name, predictors)
         return {version: _with_answers(found[version], self._answers(view, p["name"])) for version, p in view.predictors.items()}
 
     def record(self, target: str) -> dict[str, Any] | None:

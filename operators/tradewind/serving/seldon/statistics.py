@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,20 +17,31 @@ import httpx
 from tradewind.errors import RuntimeUnavailable
 from tradewind.serving.base import VersionStatistics
 from tradewind.serving.seldon.desired import HTTP
+from tradewind.serving.seldon.metrics import Counts
 
 _LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _CLUSTER = f"outbound|{HTTP}|"
-_QUANTILES = (50, 90, 95, 99)
 SCRAPE_S = 3.0
 
 
-@dataclass
-class _Counts:
-    requests: int = 0
-    errors: int = 0
-    active: int = 0
-    below: dict[float, int] = field(default_factory=dict)  # requests that took at most so many milliseconds
+class Gateway:
+    """`Metrics` from the gateway itself.
+
+    Args:
+        url: of its statistics; a host name with several addresses means all of them.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def read(self, namespace: str, deployment: str, predictors: Mapping[str, str]) -> dict[str, VersionStatistics]:
+        services = {f"{deployment}-{predictor}": version for version, predictor in predictors.items()}
+        return parse(scraped(self._url), namespace=namespace, services=services)
+
+    def look(self) -> str:
+        replicas = len(scraped(self._url))
+        return f"{self._url}: {replicas} Envoy{'s' if replicas > 1 else ''}"
 
 
 def scraped(url: str) -> list[str]:
@@ -57,23 +67,23 @@ def parse(texts: Sequence[str], *, namespace: str, services: dict[str, str]) -> 
     Args:
         services: the name of a predictor's Service to its version.
     """
-    counts = {version: _Counts() for version in services.values()}
+    counts = {version: Counts() for version in services.values()}
     for text in texts:
         for name, service, labels, value in _of_clusters(text, namespace):
             if service in services:
                 _add(counts[services[service]], name, labels, value)
-    return {version: _statistics(found) for version, found in counts.items()}
+    return {version: found.statistics() for version, found in counts.items()}
 
 
 def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str, str], int]]:
-    """``upstream_rq_...``, the Service, labels and value of each line that is of a Service's HTTP port."""
+    """``upstream_rq...``, the Service, labels and value of each line that is of a Service's HTTP port."""
     for line in text.splitlines():
         if _CLUSTER not in line or not (found := _LINE.match(line)):
             continue
         metric, labels = found[1], dict(_LABEL.findall(found[2]))
         cluster = labels.get("envoy_cluster_name") or labels.get("cluster_name") or ""
         service, _, rest = cluster.rpartition("|")[2].partition(".")
-        at = metric.find("upstream_rq_")
+        at = metric.find("upstream_rq")
         # An Envoy that was not told how Istio names clusters takes what follows the first dot for a part of the metric's name.
         place = rest or metric[:at].removeprefix("envoy_cluster_").replace("_", ".")
         # Requests are counted again by whether they came from inside: ``internal_upstream_rq_...``.
@@ -82,40 +92,16 @@ def _of_clusters(text: str, namespace: str) -> Iterator[tuple[str, str, dict[str
             yield metric[at:], service, labels, int(float(found[3]))
 
 
-def _add(counts: _Counts, name: str, labels: dict[str, str], value: int) -> None:
+def _add(counts: Counts, name: str, labels: dict[str, str], value: int) -> None:
+    code_class = labels.get("envoy_response_code_class") or labels.get("response_code_class") or ""
     match name:
         case "upstream_rq_completed":
             counts.requests += value
-        case "upstream_rq_xx" if (labels.get("envoy_response_code_class") or labels.get("response_code_class", ""))[:1] == "5":
+        # With Istio's names nothing of the code is left in the metric's.
+        case "upstream_rq_xx" | "upstream_rq" if code_class[:1] == "5":
             counts.errors += value
         case "upstream_rq_active":
             counts.active += value
         case "upstream_rq_time_bucket":
             bound = float(labels["le"])
             counts.below[bound] = counts.below.get(bound, 0) + value
-
-
-def _statistics(counts: _Counts) -> VersionStatistics:
-    lower, before, latency = 0.0, 0, {}
-    for bound, below in sorted(counts.below.items()):
-        if below > before:
-            latency[f"{lower:g}"] = below - before
-        lower, before = bound, below
-    quantiles = {f"{q}": _quantile(counts.below, q / 100) for q in _QUANTILES} if before else {}
-    return VersionStatistics(
-        requests=counts.requests, errors=counts.errors, active=counts.active, latency_ms=quantiles, latency=latency
-    )
-
-
-def _quantile(below: dict[float, int], share: float) -> float:
-    """Within a bucket, requests are taken to be spread evenly."""
-    bounds = sorted(below)
-    wanted = share * below[bounds[-1]]
-    lower, before = 0.0, 0
-    for bound in bounds:
-        if below[bound] >= wanted:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (wanted - before) / max(1, below[bound] - before)
-        lower, before = bound, below[bound]
-    return lower

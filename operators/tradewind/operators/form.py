@@ -1,0 +1,48 @@
+"""What a trigger form offers and lets through: JSON schemas for a Dag's params.
+
+Airflow checks a param against its schema before there is a run, in the form, by REST and by ``airflow dags trigger``, and names
+the param that it refuses. What is only found out by a step is found out after the steps before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tradewind.profiles import Profile
+from tradewind.rules import ALL_METRICS, METRICS
+
+_SLICE = r"(slice *\( *[^()]+ *\) *\. *)?"
+_BOUND = r"([+-]?[0-9.]+([eE][+-]?[0-9]+)?|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
+
+
+def profile() -> dict[str, Any]:
+    """One of the deployment's resource profiles, each shown with what it is. They are read when the Dag's file is."""
+    from tradewind.settings import Settings
+
+    there = Settings.load().profiles
+    return {"type": "string", "enum": list(there), "values_display": {name: f"{name}: {_amounts(there[name])}" for name in there}}
+
+
+def rules(task: str | None = None) -> dict[str, Any]:
+    """Rules of a gate, a line each; ``replay``: of a rollout's replay."""
+    metrics = "|".join(METRICS[task] if task else ALL_METRICS)
+    pattern = rf"^ *{_SLICE}({metrics}) *(>=|<=|>|<) *{_BOUND} *$"
+    return {"type": "array", "items": {"type": "string", "pattern": pattern}}
+
+
+def canary() -> dict[str, Any]:
+    """Steps of a canary: ``{"weight": percent, "bake_s": seconds}`` each."""
+    fields = {"weight": {"type": "integer", "minimum": 1, "maximum": 99}, "bake_s": {"type": "number", "minimum": 0}}
+    return {
+        "type": "array",
+        "items": {"type": "object", "properties": fields, "required": ["weight"], "additionalProperties": False},
+    }
+
+
+def _amounts(profile: Profile) -> str:
+    parts = [f"{profile.cpu:g} cores", f"{profile.memory_mb / 1024:g} GiB"]
+    if profile.gpus:
+        parts.append(f"{profile.gpus} GPU{'s' if profile.gpus > 1 else ''}")
+    if profile.executors:
+        parts.append(f"up to {profile.executors} Spark executors")
+    return ", ".join(parts)

@@ -1,0 +1,73 @@
+"""What a trigger form lets through: Airflow's own check of a param, before there is a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import Param
+from airflow.sdk.exceptions import ParamValidationError
+
+from tradewind.errors import SpecError
+from tradewind.operators import form
+from tradewind.rules import parse_rules
+from tradewind.settings import Settings
+
+
+def lets_through(schema: dict[str, Any], value: Any) -> bool:
+    try:
+        Param(value, **schema).resolve()
+    except ParamValidationError:
+        return False
+    return True
+
+
+def test_a_profile_is_one_of_the_deployments() -> None:
+    schema = form.profile()
+    assert schema["enum"] == list(Settings.load().profiles)
+    assert schema["values_display"]["gpu-1"] == "gpu-1: 4 cores, 16 GiB, 1 GPU"
+    assert schema["values_display"]["spark-large"] == "spark-large: 2 cores, 4 GiB, up to 8 Spark executors"
+    assert lets_through(schema, "cpu-small")
+    assert not lets_through(schema, "gpu-9")
+    assert not lets_through(schema, "")
+
+
+def test_the_platforms_own_profiles_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRADEWIND__PROFILES", '{"big": {"cpu": 0.5, "memory_mb": 512, "gpus": 2}}')
+    Settings.load.cache_clear()
+    try:
+        assert form.profile()["values_display"]["big"] == "big: 0.5 cores, 0.5 GiB, 2 GPUs"
+    finally:
+        Settings.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "auc >= 0.6", "  rmse<champion+2 ", "slice(carrier).auc >= champion - 0.005", "slice( a b ) . f1 > .5", "r2 > -1.5e-3",
+        "auc => 0.6", "auc", "auc >= ", "aux >= 0.6", "auc >= champion 3", "slice().auc >= 1", "auc >= 1; drop", "psi <= 0.1", "",
+    ],
+)  # fmt: skip
+def test_the_form_and_the_gate_know_the_same_rules(rule: str) -> None:
+    try:
+        parse_rules([rule])
+        known = True
+    except SpecError:
+        known = False
+    assert lets_through(form.rules(), [rule]) == known
+
+
+def test_a_replay_has_metrics_of_its_own() -> None:
+    assert lets_through(form.rules("replay"), ["disagreement <= 0.1", "slice(carrier).psi <= 0.2"])
+    assert not lets_through(form.rules("replay"), ["auc >= 0.6"])
+
+
+@pytest.mark.parametrize(
+    ("steps", "good"),
+    [
+        ([], True), ([{"weight": 10, "bake_s": 1.5}, {"weight": 50}], True), ([{"weight": 0}], False), ([{"weight": 100}], False),
+        ([{"bake_s": 10}], False), ([{"weight": 10, "bake": 10}], False), ([{"weight": 10, "bake_s": -1}], False), ("10", False),
+    ],
+)  # fmt: skip
+def test_a_canary_is_a_list_of_shares(steps: Any, good: bool) -> None:
+    assert lets_through(form.canary(), steps) == good

@@ -1,0 +1,36 @@
+"""Versions and releases are found by what a person types, and a page that has none says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+from ui_site import pipeline
+
+SignedIn = Callable[[str], Page]
+
+
+def test_versions_and_releases_are_found_by_what_one_types(signed_in: SignedIn, second: dict[str, Any]) -> None:
+    page = signed_in("viewer")
+    page.goto(pipeline("asks"))
+    versions = page.get_by_role("table", name="Model versions").get_by_role("row")
+    expect(versions).to_have_count(3)  # a heading, and two
+    box = page.get_by_label("Search versions")
+    for typed, found in (("champ", "champion"), ("2", "2"), ("one", "champion")):  # an alias, a number, a run
+        box.fill(typed)
+        expect(versions).to_have_count(2)
+        expect(versions.nth(1)).to_contain_text(found)
+    box.fill("<b>nothing")
+    expect(page.get_by_text("No version has <b>nothing as its number or alias")).to_be_visible()
+
+    releases = page.get_by_role("table", name="Releases").get_by_role("row")
+    expect(releases).to_have_count(2)
+    box = page.get_by_label("Search releases")
+    for typed in ("anna", "100% o'brien's", "version 1"):
+        box.fill(typed)
+        expect(releases).to_have_count(2)
+    box.fill("version 7")
+    expect(page.get_by_text("No release has version 7 in its record.")).to_be_visible()
+    box.fill("")
+    expect(releases).to_have_count(2)
