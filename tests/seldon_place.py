@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 from live import until
-from object_store import BUCKET, S3, s3_server
+from object_store import BUCKET, S3, customer, s3_server
 
 import tradewind
 from tradewind.contract import ArtifactRef
@@ -119,8 +119,7 @@ def place(folder: Path) -> Iterator[Place]:
     log = folder / "seldon-standin.log"
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(s3_server(folder / "buckets", host=host))
-        for name, value in {**server.environment, "NO_PROXY": f"127.0.0.1,localhost,{host}"}.items():
-            os.environ[name] = value
+        stack.enter_context(customer(server.environment | dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1,localhost,{host}")))
         if not REAL:
             _make_crd(kube)
             stack.callback(_delete_crd, kube)
