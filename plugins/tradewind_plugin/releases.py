@@ -8,7 +8,7 @@ from typing import Any
 from tradewind.errors import SpecError, TradewindError
 from tradewind.registry import CHAMPION, DAG_TAG, DATA_END_TAG, GATE_TAG, RUN_TAG, TRAINED_TAG, ModelVersion, Registry
 from tradewind.rollout.analysis import quantile
-from tradewind.rollout.driver import Over
+from tradewind.rollout.driver import RolloutOver
 from tradewind.rollout.hands import decide, driver
 from tradewind.rollout.record import ORDERS, Record
 from tradewind.serving import serving_for
@@ -75,7 +75,7 @@ class Releases:
                 raise Unavailable(404, f"No rollout of a model {model!r} is this Dag's.")
             try:
                 return _rollout(decide(hands, order, by=by, why=why, attempt=rollout))
-            except Over as error:  # looked at under the rollout's lock: what they saw may end while they write
+            except RolloutOver as error:  # looked at under the rollout's lock: what they saw may end while they write
                 raise Unavailable(409, "That rollout is over.") from error
 
     def _served(self, name: str) -> dict[str, Any]:

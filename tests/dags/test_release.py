@@ -139,7 +139,7 @@ def test_a_person_takes_the_release_back_by_hand_and_by_a_dag(dags: Dags, first:
     shown = tradewind(dags, "releases", NAME).stdout
     assert "complaints" in shown
     assert last in shown
-    assert tradewind(dags, "hold", NAME, "--reason", "x").stderr.startswith("SpecError: No rollout of late is under way")
+    assert tradewind(dags, "hold", NAME, "--reason", "x").stderr.startswith("RolloutOver: No rollout of late is under way")
 
     shutil.copytree(data_path("dags") / "rollback", dags.folder / "rollback")
     assert dags.run("rollback", model=NAME, to=before, reason="a mistake").state == "success"

@@ -15,7 +15,6 @@ import httpx
 import pytest
 from live import until
 
-from tradewind.contract import PREDICTOR
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.local.process import free_port
 from tradewind.store import Store, hash_folder
@@ -61,11 +60,6 @@ def test_what_is_wrong_with_a_model_is_said_and_ends_otherwise_than_what_may_pas
     ):
         done = start(uri, folder)
         assert (done.returncode, said in done.stdout) == (1, True), done.stdout
-    (model / PREDICTOR).parent.mkdir(parents=True)
-    (model / PREDICTOR).write_text("{}")
-    done = start(f"file://{model}#sha256={hash_folder(model)}", folder)
-    assert done.returncode == 1 and "served by a predictor of its author's" in done.stdout
-    (model / PREDICTOR).unlink()
     (model / "MLmodel").unlink()
     done = start(f"file://{model}#sha256={hash_folder(model)}", folder)
     assert done.returncode == 1 and "has no file MLmodel" in done.stdout

@@ -12,7 +12,7 @@ import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, World, held
 
 from tradewind.errors import RuntimeUnavailable, SpecError
-from tradewind.rollout.driver import Driver, Over
+from tradewind.rollout.driver import Driver, RolloutOver
 from tradewind.rollout.hands import decide, roll_back
 
 
@@ -155,10 +155,10 @@ def test_a_word_is_on_the_rollout_that_was_seen(world: World) -> None:
     seen = canary_at_10(world)
     world.driver().order("roll_back", by="ada", why="no", attempt=seen)
     world.to_the_end()
-    with pytest.raises(Over, match="That rollout of m is not under way: there is nothing to promote"):
+    with pytest.raises(RolloutOver, match="That rollout of m is not under way: there is nothing to promote"):
         world.driver().order("promote", by="ada", why="late", attempt=seen)
     world.begin("3", CANARY, attempt="another")
-    with pytest.raises(Over):
+    with pytest.raises(RolloutOver):
         decide(world.driver(), "promote", by="ada", why="late", attempt=seen)
     record = world.driver().record()
     assert record
@@ -182,9 +182,9 @@ def test_no_other_rollout_is_carried_on_in_its_place(world: World) -> None:
     world.driver().order("roll_back", by="ada", why="no")
     world.to_the_end()
     others = world.begin("3", attempt="another")
-    with pytest.raises(Over, match=r"Another rollout of m has begun since: of version 3 by test"):
+    with pytest.raises(RolloutOver, match=r"Another rollout of m has begun since: of version 3 by test"):
         world.driver().tick(attempt=mine)
-    with pytest.raises(Over):
+    with pytest.raises(RolloutOver):
         world.driver().finish(attempt=mine)
     assert world.driver().record() == others
     assert world.driver().finish(attempt=others.id).phase == "done"

@@ -169,7 +169,7 @@ class SeldonRolloutOperator(TradewindOperator):
     def _carried_out(self, hands: Driver, attempt: str, *, last: bool) -> Record | None:
         """The record at the rollout's end, or where it waits for the trigger; None where another's is in its place by now.
         Whoever ends the task takes the rollout back; so does a last try that cannot go on, for nobody else would look."""
-        from tradewind.rollout.driver import Over
+        from tradewind.rollout.driver import RolloutOver
         from tradewind.rollout.record import WAITING
 
         self._ticking = True
@@ -181,14 +181,14 @@ class SeldonRolloutOperator(TradewindOperator):
                     return ticked.record
                 if waits:
                     time.sleep(self.poll_interval)
-        except Over:
+        except RolloutOver:
             return None
         except BaseException as error:
             if not self._killed and isinstance(error, Exception):
                 if last or not getattr(error, "retryable", True):
                     self._given_up(hands, attempt)
                 raise
-            with contextlib.suppress(Over):  # it has just ended
+            with contextlib.suppress(RolloutOver):  # it has just ended
                 hands.order("roll_back", by="Airflow", why="the task was ended", attempt=attempt)
                 hands.finish(attempt=attempt)
             raise

@@ -31,7 +31,7 @@ Replay = Callable[[Record], dict[str, Any]]
 """Sends the same rows to the new version and the one that serves; returns ``{"verdict", "reasons", ...}``."""
 
 
-class Over(SpecError):
+class RolloutOver(SpecError):
     """The rollout that was meant is not under way any more: it has ended, and perhaps another one has begun."""
 
 
@@ -122,14 +122,14 @@ class Driver:
             attempt: the id of the rollout that is meant; None: whichever is under way.
 
         Raises:
-            Over: it is not under way.
+            RolloutOver: it is not under way.
             SpecError: that cannot be done in its phase.
         """
         with self._locked():
             found, what = self.record(), do.replace("_", " ")
             if not found or found.ended or attempt not in (None, found.id):
                 which = f"No rollout of {self.target}" if attempt is None else f"That rollout of {self.target}"
-                raise Over(f"{which} is {'' if attempt is None else 'not '}under way: there is nothing to {what}")
+                raise RolloutOver(f"{which} is {'' if attempt is None else 'not '}under way: there is nothing to {what}")
             if found.phase not in TAKEN_IN[do]:
                 raise SpecError(f"The rollout of {self.target} version {found.version} is in phase {found.phase}: {what} is "
                                 f"possible in {', '.join(TAKEN_IN[do])}")  # fmt: skip
@@ -146,7 +146,7 @@ class Driver:
             attempt: the id of the rollout that is meant; None: whichever is the last.
 
         Raises:
-            Over: another has begun since.
+            RolloutOver: another has begun since.
             SpecError: nothing was ever rolled out.
             RuntimeUnavailable, StoreError: the serving does not answer or keeps no record; the next tick goes on.
         """
@@ -155,7 +155,7 @@ class Driver:
             if before is None:
                 raise SpecError(f"Nothing was ever rolled out as {self.target}")
             if attempt not in (None, before.id):
-                raise Over(f"Another rollout of {self.target} has begun since: of version {before.version} by {before.by}")
+                raise RolloutOver(f"Another rollout of {self.target} has begun since: of version {before.version} by {before.by}")
             record, action = plan(self._observe(before), before)
             if record != before:
                 self._save(record)
@@ -172,7 +172,7 @@ class Driver:
         """Tick until the rollout has ended.
 
         Raises:
-            Over: see `tick`.
+            RolloutOver: see `tick`.
             RuntimeUnavailable: it has not within ``limit_s`` seconds.
         """
         deadline = time.monotonic() + limit_s

@@ -9,7 +9,7 @@ from typing import Any
 
 from tradewind.errors import RolloutAborted, SpecError
 from tradewind.registry import CHAMPION, Registry, model_of
-from tradewind.rollout.driver import Driver, Over
+from tradewind.rollout.driver import Driver, RolloutOver
 from tradewind.rollout.record import Order, Record, attempt_id
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving import serving_for
@@ -40,7 +40,7 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
         attempt: the id of the rollout that they mean; None: whichever is under way.
 
     Raises:
-        Over: that rollout is not under way.
+        RolloutOver: that rollout is not under way.
         SpecError: it cannot be done in its phase, or no reason is given.
     """
     _reasoned(why)
@@ -51,7 +51,9 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
         time.sleep(_LOOK_S)
         record = hands.record()
         if record is None or record.id != meant:
-            raise Over(f"That rollout has ended, and another has begun: `tradewind releases {hands.target}` says what came of it")
+            raise RolloutOver(
+                f"That rollout has ended, and another has begun: `tradewind releases {hands.target}` says what came of it"
+            )
         if record.order is None and (record.ended or do in ("hold", "resume")):
             return record
     if do == "promote" and record.order is None and record.phase == "switch":

@@ -39,13 +39,13 @@ class RolloutTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", fields
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from tradewind.rollout.driver import Over
+        from tradewind.rollout.driver import RolloutOver
 
         failing_since: float | None = None
         while True:
             try:
                 ticked = await asyncio.to_thread(self._tick)
-            except Over:
+            except RolloutOver:
                 yield TriggerEvent({"phase": None})  # type: ignore[no-untyped-call]
                 return
             except Exception as error:  # whatever it is: a canary must not be left alone because of it
