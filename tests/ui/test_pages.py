@@ -24,7 +24,7 @@ PICTURES = os.environ.get("TRADEWIND_SCREENSHOTS")  # a folder, where the pictur
 
 def picture(page: Page, name: str) -> None:
     if PICTURES:
-        expect(page.get_by_label("Loading")).to_have_count(0)
+        expect(page.get_by_label("Loading", exact=True)).to_have_count(0)  # ours; Airflow has others, which stay
         page.wait_for_timeout(1500)  # charts and frames draw
         page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
 
