@@ -15,7 +15,7 @@ from rollout_world import ALL_OLD, CANARY, TARGET, State, World
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.operators import SeldonRolloutOperator
-from tradewind.operators.rollout import rollout_spec
+from tradewind.operators.release_input import rollout_spec
 from tradewind.registry import Registry
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec

@@ -121,7 +121,7 @@ class ApproveReleaseOperator(TradewindOperator):
     def _dossier(self, settings: Settings, asked: dict[str, Any]) -> Dossier | None:
         """As things are now; None where the version is the champion."""
         from tradewind.approval.dossier import gather
-        from tradewind.operators.rollout import rollout_spec
+        from tradewind.operators.release_input import rollout_spec
         from tradewind.registry import CHAMPION, Registry
         from tradewind.serving import serving_for
         from tradewind.store import Store
@@ -280,7 +280,7 @@ def _leave(context: Context, store: Store, dossier: Dossier, decision: dict[str,
 
 
 def _asked(value: Any) -> dict[str, Any]:
-    from tradewind.operators.rollout import registered
+    from tradewind.operators.release_input import registered
 
     return registered(value)
 

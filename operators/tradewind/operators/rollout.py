@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tradewind.errors import RolloutAborted, RuntimeUnavailable, SpecError
 from tradewind.operators.base import Input, TradewindOperator, number
 from tradewind.operators.links import ReportLink, VersionLink, version_url
+from tradewind.operators.release_input import registered, rollout_spec
+from tradewind.operators.rollout_result import last_record, task_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tradewind.rollout.record import Record
     from tradewind.rollout.spec import RolloutSpec
     from tradewind.runtimes.base import Runtime
-    from tradewind.serving.base import Serving
     from tradewind.settings import Settings
     from tradewind.store import Store
 
@@ -311,16 +310,7 @@ class SeldonRolloutOperator(TradewindOperator):
         if release["outcome"] != "released":
             raise RolloutAborted(f"Version {version} of {name} was rolled back: {release['reason']}")
         self.log.info("Version %s was released; another rollout has begun since", version)
-        return self._metrics(settings, asked, None, changed=True, replaced=release["before"])
-
-    @staticmethod
-    def _last(serving: Serving, name: str, version: str) -> Record | None:
-        """How the version that serves came there; None where another rollout was later."""
-        from tradewind.rollout.record import Record
-
-        found = serving.record(name)
-        record = Record.from_dict(found) if found else None
-        return record if record and record.version == version and record.ended else None
+        return task_result(settings, asked, None, changed=True, replaced=release["before"])
 
     def _outcome(self, context: Context, settings: Settings, asked: dict[str, Any], record: Record | None) -> dict[str, Any]:
         """What came of it; raises where it was taken back."""
@@ -330,56 +320,12 @@ class SeldonRolloutOperator(TradewindOperator):
 
         store, name, version = Store(settings.store_uri), str(asked["name"]), str(asked["version"])
         self.link_url = version_url(settings.tracking_uri, name, version)
-        last = record or self._last(serving_for(settings), name, version)
+        last = record or last_record(serving_for(settings), name, version)
         if last is not None:
             leave_report(store, _folder(store, context), last)
         if record is not None and record.phase == "rolled_back":
             raise RolloutAborted(f"Version {version} of {name} was rolled back: {record.reason}")
-        return self._metrics(settings, asked, record, changed=record is not None, replaced=record.stable if record else None)
-
-    def _metrics(
-        self, settings: Settings, asked: dict[str, Any], record: Record | None, *, changed: bool, replaced: str | None
-    ) -> dict[str, Any]:
-        from tradewind.registry import Registry, model_of
-        from tradewind.serving import serving_for
-        from tradewind.store import Store
-
-        name, version = str(asked["name"]), str(asked["version"])
-        with Registry.of(settings) as registry:
-            model = model_of(registry.version(name, version))
-        metrics = {
-            "name": name,
-            "version": version,
-            "changed": changed,
-            "replaced": [replaced] if replaced else [],
-            "endpoint_url": serving_for(settings).observe(name).endpoint_url,
-            "smoke_difference": record.smoke["difference"] if record and record.smoke else None,
-            "seconds": round(record.updated_at - record.started_at, 3) if record else 0.0,
-            "example": example(Store(settings.store_uri), model.uri),
-            "replay": _short(record.replay) if record else None,
-            "canary": canary(record) if record else None,
-        }
-        return {"metrics": metrics}
-
-
-def canary(record: Record) -> dict[str, Any] | None:
-    """What the versions did with the requests of a canary; None where there was none."""
-    if not record.spec.steps or not record.stable:
-        return None
-    new, old = record.of(record.version), record.of(record.stable)
-    return {
-        "requests": new.requests,
-        "errors": new.errors,
-        "champion_requests": old.requests,
-        "champion_errors": old.errors,
-        "evidence": record.evidence,
-        "steps": [step.weight for step in record.spec.steps],
-    }
-
-
-def _short(replay: dict[str, Any] | None) -> dict[str, Any] | None:
-    names = ("verdict", "reasons", "rows", "disagreement", "psi", "ks", "errors", "latency_ratio")
-    return {name: replay[name] for name in names} if replay else None
+        return task_result(settings, asked, record, changed=record is not None, replaced=record.stable if record else None)
 
 
 def _folder(store: Store, context: Context) -> str:
@@ -397,47 +343,6 @@ def _last_try(context: Context) -> bool:
     return bool(ti.try_number > ti.max_tries)
 
 
-def rollout_spec(rollout: object) -> RolloutSpec:
-    """The argument ``rollout``, rendered, as what it says; SpecError where it says something else."""
-    from tradewind.rollout.spec import RolloutSpec
-
-    return RolloutSpec.from_dict(_plain(rollout))
-
-
-def _plain(value: Any) -> Any:
-    """A rendered value as data: a Dag that renders no native objects gives lists and numbers as their text."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        try:
-            return ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            return value
-    return value
-
-
 def _instant(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def registered(value: Any) -> dict[str, Any]:
-    """What a register task, or an approval of what it registered, says of the version."""
-    metrics = value.get("metrics") if isinstance(value, dict) else None
-    if not isinstance(metrics, dict) or not {"name", "version"} <= metrics.keys():
-        raise SpecError(f"version: expected a register task's output, got {value!r}")
-    return metrics
-
-
-def example(store: Store, model_uri: str) -> dict[str, Any] | None:
-    """The first row of the model's smoke request as a request of its own; None where the model has none."""
-    from tradewind.rollout.smoke import SMOKE
-
-    try:
-        request = json.loads(store.read(f"{model_uri}/{SMOKE}"))["request"]
-    except FileNotFoundError:
-        return None
-    inputs = [{**tensor, "shape": [1, *tensor["shape"][1:]], "data": tensor["data"][:1]} for tensor in request["inputs"]]
-    return {**request, "inputs": inputs}
