@@ -72,6 +72,7 @@ class Dies(ApproveReleaseOperator):
         finally:
             self.killed(context, "asking")
 
+asked["approvers"] = [Path(__file__).with_name("approver.txt").read_text()]
 with DAG("asks", **arguments):
     Dies(task_id="approve", notifiers=tell, **asked)
 with DAG("hurries", **arguments):
@@ -170,6 +171,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, environments: Environments) 
     for name, text in (("asks", ASKS), ("fails", FAILS)):
         (dags / name).mkdir(parents=True)
         (dags / name / "dag.py").write_text(HEAD + text)
+    (dags / "asks" / "approver.txt").write_text("anna")
     (dags / "fails" / "expectations.json").write_text(json.dumps(EXPECTATIONS))
     (home / "data").mkdir()
     (home / "data" / "bad.csv").write_text("a,b\n1,2\n")
@@ -312,6 +314,26 @@ def test_nobody_is_asked_by_another_champions_figures(world: World, second: dict
             assert f"is version {third}, but the gate compared with 1" in log
     finally:
         world.registry.promote("asks", "1")
+
+
+def test_a_question_that_airflow_would_show_as_it_was_is_not_asked(world: World, second: dict[str, Any]) -> None:
+    """Airflow keeps a cleared task's question, and whom it is put to: an author who names another approver means that one."""
+    run_id = world.api.trigger("asks", {"version": second})
+    world.waits(run_id)
+    world.answer(run_id, "anna").raise_for_status()
+    assert world.ended(run_id) == "success"
+    approver = world.home / "pipelines" / "asks" / "approver.txt"
+    approver.write_text("mallory")
+    try:
+        world.clear(run_id)
+        assert world.ended(run_id) == "failed"
+        assert "start a new run; what has not changed is reused" in world.log(run_id, tries=2)
+        new = world.api.trigger("asks", {"version": second})
+        assert [user["id"] for user in world.waits(new)["assigned_users"]] == ["mallory"]
+        world.answer(new, "mallory", "Reject").raise_for_status()
+        world.ended(new)
+    finally:
+        approver.write_text("anna")
 
 
 def test_nobody_answers_in_time(world: World, second: dict[str, Any]) -> None:
