@@ -282,9 +282,9 @@ class Registry:
         return said
 
     def try_out(self, name: str) -> None:
-        """Read the experiments; make a registered model of that name and remove it. What a login may do is only known by
-        doing it."""
-        self._call("POST", "experiments/search", {"max_results": 1})
+        """Make the experiment of release records, where it is not there; make a registered model of that name and remove it.
+        What a login may do is only known by doing it."""
+        self.log.make()
         self._call("POST", "registered-models/create", {"name": name})
         self._call("DELETE", "registered-models/delete", {"name": name})
 

@@ -52,7 +52,16 @@ class ReleaseLog:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._experiment = ""
+        self._experiment, self._binned = "", False
+
+    def make(self) -> str:
+        """The experiment's id; it is made where it is not there, and brought back where somebody has put it into the bin."""
+        if not self._found():
+            self._call("POST", "experiments/create", {"name": EXPERIMENT}, missing=_EXISTS)
+        elif self._binned:
+            self._call("POST", "experiments/restore", {"experiment_id": self._experiment})
+            self._binned = False
+        return self._found()
 
     def note(self, name: str, key: str, record: dict[str, Any], *, dag_id: str) -> None:
         """Keep a record; the same key again replaces it. Who calls has the target's lock.
@@ -67,7 +76,7 @@ class ReleaseLog:
             _BACK: str(record.get("rolled_back") or ""), _TEXT: _text(name, record),
         }  # fmt: skip
         given = [{"key": tag, "value": value} for tag, value in tags.items()]
-        experiment = self._found() or self._made()
+        experiment = self.make()
         there = self._of(experiment, name, key)
         if there:
             self._call("POST", "runs/log-batch", {"run_id": there[0]["info"]["run_id"], "tags": given})
@@ -135,11 +144,8 @@ class ReleaseLog:
         if not self._experiment:
             found = self._call("GET", "experiments/get-by-name", {"experiment_name": EXPERIMENT}, missing=_NOT_FOUND)
             self._experiment = str(found["experiment"]["experiment_id"]) if found else ""
+            self._binned = bool(found) and found["experiment"].get("lifecycle_stage") == "deleted"
         return self._experiment
-
-    def _made(self) -> str:
-        self._call("POST", "experiments/create", {"name": EXPERIMENT}, missing=_EXISTS)
-        return self._found()
 
 
 def _equals(subject: str, value: str) -> str:

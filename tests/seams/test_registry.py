@@ -168,6 +168,14 @@ def test_versions_are_searched(registry: Registry, released: str, search: str, f
         assert all(one.endswith(expected) for one, expected in zip(said, found, strict=True)), said
 
 
+def test_records_come_back_with_the_next_one_where_somebody_binned_their_experiment(registry: Registry, released: str) -> None:
+    before = len(registry.releases("plain_model"))
+    registry._call("POST", "experiments/delete", {"experiment_id": registry.log.make()})
+    with Registry(registry.tracking_uri) as later:
+        note(later, "plain_model", 4, at=99)
+        assert len(later.releases("plain_model")) == before + 1
+
+
 def test_what_is_not_there_is_none_or_named(registry: Registry, runs: list[tuple[str, str]]) -> None:
     assert registry.by_alias("nowhere", CHAMPION) is None
     assert registry.run_exists(runs[0][0])

@@ -108,7 +108,7 @@ def _winners(place: Store, uri: str) -> list[int]:
 
 
 def mlflow(settings: Settings) -> Iterator[Result]:
-    """Answers, and lets this login make and remove a registered model."""
+    """Answers, and lets this login make what a release needs: an experiment, a registered model."""
     if settings.runtime == "kubernetes" and on_this_machine(settings.tracking_uri):
         yield failed(
             "MLflow, for pods",
@@ -119,7 +119,7 @@ def mlflow(settings: Settings) -> Iterator[Result]:
         yield passed("MLflow", f"{settings.tracking_uri} answers, version {registry.server_version()}")
         registry.try_out(f"tradewind-doctor-{uuid.uuid4().hex[:8]}")
         who = settings.tracking_username or "without a login"
-        yield passed("MLflow, rights", f"{who}: read experiments, created and deleted a registered model")
+        yield passed("MLflow, rights", f"{who}: has the experiment of release records, created and deleted a registered model")
 
 
 def airflow(settings: Settings) -> Iterator[Result]:
