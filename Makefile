@@ -3,8 +3,8 @@
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
 
-test: setup lint   ## all tests, as `.ci/run` runs them; ARGS="-k name" for some
-	.venv/bin/pytest $(ARGS)
+test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS="-k name" for some, ARGS="-n 0" in one
+	.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -m cluster $(ARGS)

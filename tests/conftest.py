@@ -26,7 +26,9 @@ HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped.
 
-    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it.
+    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it. Where the tests are shared
+    by several processes (``-n 2``), those of one file stay together, and so do those that share services which take long to
+    start.
     """
     for item in items:
         here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
@@ -38,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ui)
         if here == "seldon":
             item.add_marker(pytest.mark.seldon)
+        services = sorted(asked & {"dags", "dags_on_s3", "platform"}) or [item.path.stem]
+        item.add_marker(pytest.mark.xdist_group(services[0]))
     items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())))
 
 

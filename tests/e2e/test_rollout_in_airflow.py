@@ -66,7 +66,7 @@ def test_marked_failed_it_is_taken_back(platform: Platform, champion: str, traff
     ended = until(back, within_s=30, what="the rollback")
     assert (ended.phase, ended.reason) == ("rolled_back", "roll back by Airflow: the task was ended")
     assert platform.champion(NAME) == champion
-    assert traffic.last == champion
+    assert traffic.ask() == champion
     assert not any(answer.startswith("failed") for answer in traffic.answers)
 
 

@@ -52,7 +52,7 @@ def test_a_bad_version_is_taken_back(
     record = Record.from_dict(kept)
     assert record.phase == "rolled_back"
     assert record.of("1").errors == 0
-    assert (asked.last, alias.champion) == ("1", "1")
+    assert (asked.ask(), alias.champion) == ("1", "1")
     assert set(serving.observe(NAME).versions) == {"1"}
     decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
     assert record.updated_at - decided < 10, "seconds from the decision to the end"

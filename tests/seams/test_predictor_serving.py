@@ -186,7 +186,7 @@ def test_a_drills_bad_predictor_is_taken_back(
     asked = Traffic(served.observe(NAME).endpoint_url, rows_of(example(models)))
     with next_version_is_bad(supervisor.folder.parent, NAME, kind), asked, pytest.raises(RolloutAborted, match=says):
         roll_out(served, alias, "7", refer(models / "predictor"), NAME, spec)
-    assert (asked.last, alias.champion) == ("3", "3")
+    assert (asked.ask(), alias.champion) == ("3", "3")
 
 
 def test_it_is_one_process_on_loopback_that_is_started_again_and_leaves_nothing(

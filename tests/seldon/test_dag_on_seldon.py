@@ -93,4 +93,4 @@ def test_what_ends_the_task_takes_the_canary_back(platform: Platform, first: End
         until(lambda: shares(NAME).weights == {champion: 100}, within_s=60, what="the rollback")
     assert platform.champion(NAME) == champion
     assert not [answer for answer in asked.answers if answer.startswith("failed")]
-    assert asked.last == champion
+    assert asked.ask() == champion

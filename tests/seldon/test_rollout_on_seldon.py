@@ -156,7 +156,7 @@ def test_live_errors_take_it_back_within_ten_seconds(released: Released) -> None
         record = released.driver().finish(poll_s=0.3)
         time.sleep(1)
     assert record.phase == "rolled_back" and record.reason.startswith("errors: "), record.reason
-    assert load.last == "1"
+    assert load.ask() == "1"
     decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
     print(f"{record.reason}; {record.updated_at - decided:.1f} s from the decision to the end")
     assert record.updated_at - decided < 10 + 15, "the canary's pods end, too"
@@ -174,7 +174,7 @@ def test_a_canary_that_crashes_is_taken_out(released: Released) -> None:
     assert record.phase == "rolled_back" and "ended by itself" in record.reason, record.reason
     decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
     print(f"{record.reason.splitlines()[0]}; {zero - decided:.1f} s; {dict(load.answers)}")
-    assert failed(load) == {} and load.last == "1"
+    assert failed(load) == {} and load.ask() == "1"
     released.assert_all_old()
 
 
@@ -195,7 +195,7 @@ def test_a_stable_side_that_is_not_well_holds_up_no_rollback(released: Released)
         time.sleep(1)
     assert record.phase == "rolled_back"
     print(f"{took:.1f} s; {dict(load.answers)}")
-    assert failed(load) == {} and load.last == "1"
+    assert failed(load) == {} and load.ask() == "1"
     assert released.weights == {"1": 100}
 
 

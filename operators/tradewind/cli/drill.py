@@ -43,7 +43,7 @@ def drill(
     if record is None or record.by.split(" / ")[1] != ended.run_id:
         raise RolloutAborted(f"The drill's version was not rolled out. {failure(api, ended) if ended.state == 'failed' else ''}")
     figures = _figures(record, fault, traffic)
-    if record.phase == "rolled_back" and not figures["champion_errors"] and traffic.last == record.stable:
+    if record.phase == "rolled_back" and not figures["champion_errors"] and traffic.ask() == record.stable:
         return figures
     if record.phase == "done":
         _restore(home, dag, fault)

@@ -32,7 +32,6 @@ class Traffic:
 
     def __init__(self, url: str, requests: list[dict[str, Any]]) -> None:
         self.answers: Counter[str] = Counter()  # by version; failures by status
-        self.last = ""
         self.rate = RATE
         self.to = (url, requests)
         self._ended = threading.Event()
@@ -60,13 +59,18 @@ class Traffic:
         for thread in self._threads:
             thread.join()
 
+    def ask(self) -> str:
+        """Who answers now: the version, or how one request more failed, which `answers` does not count."""
+        url, requests = self.to
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            return self._answer(client, f"{url}/infer", requests[0])
+
     def _ask(self, number: int) -> None:
         url, requests = self.to
         with httpx.Client(timeout=30, trust_env=False) as client:
             for count in range(number, 1 << 62, _CLIENTS):
                 started = time.monotonic()
-                self.last = self._answer(client, f"{url}/infer", requests[count % len(requests)])
-                self.answers[self.last] += 1
+                self.answers[self._answer(client, f"{url}/infer", requests[count % len(requests)])] += 1
                 if self._ended.wait(max(0.0, _CLIENTS / RATE - (time.monotonic() - started))):
                     return
 
