@@ -4,7 +4,7 @@ demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE"
 	.venv/bin/tradewind demo $(ARGS)
 
 test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS="-k name" for some, ARGS="-n 0" in one
-	.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	.venv/bin/pytest -n 2 $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -m cluster $(ARGS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from object_store import S3, customer, s3_server
 from prometheus_server import prometheus_server
+from xdist.scheduler import LoadScopeScheduling
 
 from tradewind.cli.embedded import IMAGES
 from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest, StepSpec
@@ -26,9 +27,7 @@ HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped.
 
-    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it. Where the tests are shared
-    by several processes (``-n 2``), those of one file stay together, and so do those that share services which take long to
-    start.
+    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it.
     """
     for item in items:
         here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
@@ -40,9 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ui)
         if here == "seldon":
             item.add_marker(pytest.mark.seldon)
-        services = sorted(asked & {"dags", "dags_on_s3", "platform"}) or [item.path.stem]
-        item.add_marker(pytest.mark.xdist_group(services[0]))
     items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())))
+
+
+class Together(LoadScopeScheduling):
+    """How several processes (``-n 2``) share the tests: those of one file stay together, and those of a folder whose files ask
+    one set of services that take long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = str(Path(file).parent)
+        return folder if Path(folder).name in {"dags", "e2e", "cluster"} else file
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # the order of the folders: what takes longest begins first
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
