@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RolloutAborted
+from tradewind.errors import Locked, RolloutAborted
 from tradewind.registry import ModelVersion, Registry, model_tags
 from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record, attempt_id
@@ -60,6 +60,8 @@ class World:
         self.alias: str | None = None
         self.notes: dict[str, dict[str, Any]] = {}
         self.kept: str | None = None
+        self.left: dict[str, dict[str, Any]] = {}
+        self.locked = ""
         self.calls: list[str] = []
         self.fails: Callable[[str], None] = lambda _: None
 
@@ -109,9 +111,24 @@ class World:
         with self._call("record"):
             self.kept = json.dumps(record)
 
+    def orders(self, target: str) -> dict[str, dict[str, Any]]:
+        return dict(self.left)
+
+    def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
+        with self._call("order"):
+            self.left.pop(key, None)
+            if order is not None:
+                self.left[key] = order
+
     @contextmanager
     def lock(self, target: str, *, holder: str, timeout_s: float) -> Iterator[None]:
-        yield
+        if self.locked:
+            raise Locked(f"The rollout of {target} is held by {self.locked}; waited {timeout_s:g} s")
+        self.locked = holder
+        try:
+            yield
+        finally:
+            self.locked = ""
 
     # -- the registry ---------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
     ├── SpecError            the user's mistake in a Dag, a setting or a form; known before anything runs
     ├── StoreError           the artifact store cannot be read or written
     ├── RuntimeUnavailable   a part that should answer does not (transient)
+    │   └── Locked           another is at it
     ├── StepFailed           a step's process ended without success; carries its message and stack
     ├── ValidationFailed     the data breaks its expectations
     ├── GateFailed           the challenger may not be released
@@ -45,6 +46,10 @@ class RuntimeUnavailable(TradewindError):
     """MLflow, the serving supervisor or the runtime does not answer."""
 
     retryable = True
+
+
+class Locked(RuntimeUnavailable):
+    """Another process holds what only one may have; says who."""
 
 
 class StepFailed(TradewindError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from tradewind.errors import SpecError, TradewindError
 from tradewind.registry import CHAMPION, DAG_TAG, DATA_END_TAG, GATE_TAG, RUN_TAG, TRAINED_TAG, ModelVersion, Registry
+from tradewind.rollout import orders
 from tradewind.rollout.analysis import quantile
 from tradewind.rollout.driver import RolloutOver
 from tradewind.rollout.hands import decide, driver
@@ -17,6 +18,7 @@ from tradewind.store import Store
 from tradewind_plugin.reports import Unavailable
 from tradewind_plugin.results import Results
 
+_BUSY_S = 1.0  # a person's browser, and a thread of the API server, do not wait for a replay
 _DAG_ID = re.compile(r"[\w.\-]+")  # Airflow's own rule; what else comes is no Dag's
 
 
@@ -69,7 +71,8 @@ class Releases:
         order = next((known for known in ORDERS if known == do), None)
         if order is None:
             raise SpecError(f"do: expected one of {', '.join(ORDERS)}, got {do!r}")
-        with driver(model, settings=self._settings, holder=f"{by}, in Airflow's UI", say=lambda _: None) as hands:
+        who = f"{by}, in Airflow's UI"
+        with driver(model, settings=self._settings, holder=who, say=lambda _: None, lock_timeout_s=_BUSY_S) as hands:
             record = hands.record() if model in self.models() else None
             if record is None or self._registry.version(model, record.version).tags.get(DAG_TAG) != self._dag_id:
                 raise Unavailable(404, f"No rollout of a model {model!r} is this Dag's.")
@@ -95,8 +98,8 @@ class Releases:
                 }
                 for version, served in sorted(deployment.versions.items())
             ]  # fmt: skip
-            record = serving.record(name)
-            found["rollout"] = _rollout(Record.from_dict(record)) if record else None
+            record = orders.read(serving, name)
+            found["rollout"] = _rollout(record) if record else None
         except TradewindError as error:
             found["trouble"] = str(error)
         return found

@@ -61,6 +61,22 @@ def test_a_record_is_kept_until_another_takes_its_place(serving: Serving) -> Non
     assert serving.record("another") is None
 
 
+def test_an_order_is_left_beside_the_record_by_whoever_has_no_lock(serving: Serving) -> None:
+    serving.keep_record("ordered", {"phase": "replay"})
+    assert serving.orders("ordered") == {}
+    with serving.lock("ordered", holder="run 1", timeout_s=1):
+        serving.put_order("ordered", "a1", {"do": "hold", "by": "é"})
+        serving.put_order("ordered", "b2", {"do": "roll_back"})
+        serving.keep_record("ordered", {"phase": "canary"})
+        serving.put_order("ordered", "a1", {"do": "hold", "by": "ada"})
+    assert serving.orders("ordered") == {"a1": {"do": "hold", "by": "ada"}, "b2": {"do": "roll_back"}}
+    assert serving.record("ordered") == {"phase": "canary"}
+    for _ in range(2):
+        serving.put_order("ordered", "a1", None)
+    assert serving.orders("ordered") == {"b2": {"do": "roll_back"}}
+    assert serving.orders("another") == {}
+
+
 def test_weights_split_the_requests_and_each_version_is_counted(refer: Refer, served: Serving, models: Path) -> None:
     served.load(TARGET, "4", refer(models / "trees"))
     served.load(TARGET, "4", refer(models / "trees"))

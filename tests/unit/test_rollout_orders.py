@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, World, held
+from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, Killed, World, held
 
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.rollout.driver import Driver, RolloutOver
@@ -206,6 +206,70 @@ def test_a_rollback_looks_at_the_champion_once_it_may_begin(world: World, monkey
     with pytest.raises(SpecError, match="The champion of m is version 3 by now, it was 2"):
         roll_back(world.driver(), TARGET, by="ada", why="complaints")
     assert world.state() == ({"3": 100}, {"3"}, "3"), "what serves is the champion"
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_a_word_does_not_wait_for_who_holds_the_lock(world: World) -> None:
+    """A replay or a model's start takes minutes, and holds it all the while."""
+    canary_at_10(world)
+    world.locked = "run 1, at a replay"
+    began = time.monotonic()
+    record = decide(world.driver(), "hold", by="ada", why="a look")
+    assert record.phase == "canary"
+    assert record.order and record.order["do"] == "hold"
+    with pytest.raises(RuntimeUnavailable, match=r"will be taken back as soon as .* has ended: it is in phase canary"):
+        roll_back(world.driver(), TARGET, by="bob", why="complaints")
+    assert time.monotonic() - began < 5
+
+    world.locked = ""
+    record = world.to_the_end()
+    assert (record.phase, record.reason) == ("rolled_back", "roll back by bob: complaints")
+    assert any(event["what"] == "hold by ada: a look (too late: it is decided)" for event in record.events), "nothing is lost"
+    assert world.left == {}
+    assert world.state() == ALL_OLD
+
+
+@pytest.mark.parametrize("do", ["promote", "roll_back", "hold"])
+def test_an_order_that_a_killed_tick_has_taken_up_is_found_again(world: World, do: Any) -> None:
+    canary_at_10(world)
+    world.driver().order(do, by="ada", why="seen the plots")
+
+    def kill(call: str) -> None:
+        if call == "order":
+            raise Killed
+
+    world.fails = kill
+    with pytest.raises(Killed):
+        world.driver().tick()
+    taken = world.driver().record()
+    assert taken and taken.phase != "canary" and len(world.left) == 1
+    world.fails = lambda _: None
+    record = world.to_the_end()
+    assert world.left == {}
+    assert record.phase == {"promote": "done", "roll_back": "rolled_back", "hold": "held"}[do]
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_a_word_that_comes_too_late_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rollout's last tick may be under way while it is given."""
+    canary_at_10(world)
+    put = world.put_order
+
+    def late(*order: Any) -> None:
+        monkeypatch.undo()
+        world.to_the_end()
+        put(*order)
+
+    monkeypatch.setattr(world, "put_order", late)
+    with pytest.raises(RolloutOver, match="That rollout has ended"):
+        decide(world.driver(), "roll_back", by="ada", why="no")
+    assert world.state() == ALL_NEW
+    world.begin("3", attempt="another")
+    assert world.to_the_end().phase == "done", "it says nothing of the next one"
+    world.begin("1", attempt="a third")
+    world.driver().order("roll_back", by="ada", why="no")
+    world.to_the_end()
+    assert world.left == {}
 
 
 @contextmanager

@@ -300,6 +300,20 @@ def test_a_renewal_whose_answer_is_lost_is_no_lost_lock(platform: Platform, monk
             until(lambda: serving.keep_record(TARGET, {"schema": 1}), within_s=2.5, what="to notice")
 
 
+def test_orders_lie_in_the_records_own_object_and_touch_nothing_else_of_it(platform: Platform) -> None:
+    serving = platform.serving()
+    with pytest.raises(SpecError):
+        serving.put_order(TARGET, "a1", {"do": "hold"})
+    serving.put_order(TARGET, "a1", None)
+    serving.keep_record(TARGET, {"schema": 1})
+    serving.put_order(TARGET, "a1", {"do": "hold"})
+    serving.put_order(TARGET, "b2", {"do": "roll_back"})
+    serving.keep_record(TARGET, {"schema": 1, "phase": "canary"})
+    serving.put_order(TARGET, "a1", None)
+    assert serving.orders(TARGET) == {"b2": {"do": "roll_back"}}
+    assert serving.record(TARGET) == {"schema": 1, "phase": "canary"}
+
+
 def test_a_record_that_is_refused_is_told_in_the_servers_words(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     serving, ask = platform.serving(), platform.kube.ask
     serving.keep_record(TARGET, {"schema": 1})

@@ -106,6 +106,8 @@ def _show(record: Record) -> None:
         _say(f"{record.target} version {serves} serves and is the champion" if serves else f"Nothing serves as {record.target}")
     else:
         _say(f"The rollout of {record.target} version {record.version} is in phase {record.phase}")
+    if record.order:
+        _say("Your order waits: it is taken up as soon as what is under way there has ended")
 
 
 def _settings(home: Path | None) -> Settings:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tradewind.errors import RuntimeUnavailable, SpecError, TradewindError
 from tradewind.registry import CHAMPION, Registry, model_of
+from tradewind.rollout import orders
 from tradewind.rollout.observed import Observed
 from tradewind.rollout.plan import TAKEN_IN, Action, plan
 from tradewind.rollout.record import Order, Record
@@ -80,8 +81,8 @@ class Driver:
         self._lock_timeout_s = lock_timeout_s
 
     def record(self) -> Record | None:
-        found = self.serving.record(self.target)
-        return None if found is None else Record.from_dict(found)
+        """The target's last one, with the order that waits."""
+        return orders.read(self.serving, self.target)
 
     def begin(self, make: Callable[[float], Record | None], *, attempt: str) -> Record | None:
         """The record of an attempt: the one that is under way, or a new one by ``make``, called under the lock.
@@ -108,7 +109,7 @@ class Driver:
                 other = f"the rollout of {self.target} version {found.version} by {found.by}, in phase {found.phase}"
                 if self._clock() - found.updated_at > _STALE_S and found.order is None:
                     self._say(f"Nobody carries on {other}: it is rolled back first")
-                    self._save(_with_order(found, "roll_back", self._holder, "nobody carried it on", self._clock()))
+                    self._leave(found, "roll_back", by=self._holder, why="nobody carried it on")
             if self._clock() - found.updated_at > _STALE_S:
                 self.finish()
             elif time.monotonic() > deadline:
@@ -116,7 +117,7 @@ class Driver:
             time.sleep(min(POLL_S, self._lock_timeout_s / 10))
 
     def order(self, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:
-        """Leave a person's order for the next tick.
+        """Leave a person's order for the next tick; whoever ticks now is not waited for.
 
         Args:
             attempt: the id of the rollout that is meant; None: whichever is under way.
@@ -125,19 +126,16 @@ class Driver:
             RolloutOver: it is not under way.
             SpecError: that cannot be done in its phase.
         """
-        with self._locked():
-            found, what = self.record(), do.replace("_", " ")
-            if not found or found.ended or attempt not in (None, found.id):
-                which = f"No rollout of {self.target}" if attempt is None else f"That rollout of {self.target}"
-                raise RolloutOver(f"{which} is {'' if attempt is None else 'not '}under way: there is nothing to {what}")
-            if found.phase not in TAKEN_IN[do]:
-                raise SpecError(f"The rollout of {self.target} version {found.version} is in phase {found.phase}: {what} is "
-                                f"possible in {', '.join(TAKEN_IN[do])}")  # fmt: skip
-            if found.order and found.order["do"] == "roll_back":
-                return found  # it goes before all others
-            ordered = _with_order(found, do, by, why, self._clock())
-            self._save(ordered)
-            return ordered
+        found, what = self.record(), do.replace("_", " ")
+        if not found or found.ended or attempt not in (None, found.id):
+            which = f"No rollout of {self.target}" if attempt is None else f"That rollout of {self.target}"
+            raise RolloutOver(f"{which} is {'' if attempt is None else 'not '}under way: there is nothing to {what}")
+        if found.phase not in TAKEN_IN[do]:
+            raise SpecError(
+                f"The rollout of {self.target} version {found.version} is in phase {found.phase}: {what} is possible in "
+                f"{', '.join(TAKEN_IN[do])}"
+            )
+        return self._leave(found, do, by=by, why=why)
 
     def tick(self, *, attempt: str | None = None) -> Ticked:
         """One look, and at most one thing done.
@@ -159,6 +157,8 @@ class Driver:
             record, action = plan(self._observe(before), before)
             if record != before:
                 self._save(record)
+            if before.order and not record.order:
+                orders.answered(self.serving, record, before.order["do"])
             self._tell(before, record)
             if action is None:
                 return Ticked(record=record, moved=record.phase != before.phase or record.step != before.step)
@@ -286,13 +286,12 @@ class Driver:
             },
         )
 
+    def _leave(self, record: Record, do: Order, *, by: str, why: str) -> Record:
+        return orders.leave(self.serving, record, do, by=by, why=why, now=self._clock())
+
     def _save(self, record: Record) -> None:
         self.serving.keep_record(self.target, record.to_dict())
 
     def _tell(self, before: Record, after: Record) -> None:
         for event in after.events[len(before.events) :]:
             self._say(f"{self.target} version {after.version}: {event['phase']}: {event['what']}")
-
-
-def _with_order(record: Record, do: Order, by: str, why: str, now: float) -> Record:
-    return dataclasses.replace(record, order={"do": do, "by": by, "why": why, "at": now})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tradewind.errors import RolloutAborted, SpecError
+from tradewind.errors import Locked, RolloutAborted, RuntimeUnavailable, SpecError
 from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout.driver import Driver, RolloutOver
 from tradewind.rollout.record import Order, Record, attempt_id
@@ -36,11 +36,14 @@ def driver(
 def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:
     """A person's word on the rollout under way, and what came of it. Where nobody carries the rollout on, it is done here.
 
+    Whoever carries it on may be at something long, a replay or a model's start, and holds the lock for that time. After the
+    driver's patience with a lock the record comes back with the order that waits.
+
     Args:
         attempt: the id of the rollout that they mean; None: whichever is under way.
 
     Raises:
-        RolloutOver: that rollout is not under way.
+        RolloutOver: that rollout is not under way, or has ended before the order was taken up.
         SpecError: it cannot be done in its phase, or no reason is given.
     """
     _reasoned(why)
@@ -50,17 +53,19 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
     while time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         record = hands.record()
-        if record is None or record.id != meant:
-            raise RolloutOver(
-                f"That rollout has ended, and another has begun: `tradewind releases {hands.target}` says what came of it"
-            )
+        if record is None or record.id != meant or (record.ended and record.order):
+            raise RolloutOver(f"That rollout has ended: `tradewind releases {hands.target}` says what came of it")
         if record.order is None and (record.ended or do in ("hold", "resume")):
             return record
     if do == "promote" and record.order is None and record.phase == "switch":
         return record  # somebody carries it on; the old version is kept ready for as long as the spec says
-    if do in ("promote", "roll_back"):
-        return hands.finish(attempt=meant)
-    return hands.tick(attempt=meant).record
+    try:
+        return hands.finish(attempt=meant) if do in ("promote", "roll_back") else hands.tick(attempt=meant).record
+    except Locked:
+        record = hands.record()
+        if record is None or record.id != meant:
+            raise
+        return record
 
 
 def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why: str) -> Record:
@@ -74,6 +79,7 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
     Raises:
         SpecError: there is nothing to go back to, or no reason is given.
         RolloutAborted: the old version cannot serve; what serves, serves on.
+        RuntimeUnavailable: the rollout under way was not taken back yet; the order stays.
     """
     _reasoned(why)
     record = hands.record()
@@ -82,7 +88,13 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
             raise SpecError(
                 f"A rollout of {target} version {record.version} is under way: it can only go back to {record.stable}"
             )
-        return decide(hands, "roll_back", by=by, why=why)
+        record = decide(hands, "roll_back", by=by, why=why)
+        if not record.ended:
+            raise RuntimeUnavailable(
+                f"The rollout of {target} version {record.version} will be taken back as soon as what is under way has ended: "
+                f"it is in phase {record.phase}"
+            )
+        return record
     champion = hands.registry.by_alias(target, CHAMPION)
     if champion is None:
         raise SpecError(f"{target} has no champion: there is nothing to roll back")

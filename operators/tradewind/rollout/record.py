@@ -78,7 +78,8 @@ class Record:
         trouble_since: since when the registry does not take the alias.
         paused: the phase that a held rollout resumes.
         reason: why it is held or rolled back.
-        order: what a person wants: ``{"do", "by", "why", "at"}``; taken up by the next tick.
+        order: what a person wants: ``{"attempt", "do", "by", "why", "at"}``; it waits beside what is kept (`orders`) until the
+            next tick takes it up.
         events: what happened, in order: ``{"at", "phase", "what"}``.
         samples: looks at the traffic: ``{"at", "weight", "canary": [requests, errors], "stable": [...], "evidence"}``.
     """

@@ -158,6 +158,22 @@ class Serving(Protocol):
         """
         ...
 
+    def orders(self, target: str) -> dict[str, dict[str, Any]]:
+        """What was left for whoever holds the `lock`, by key."""
+        ...
+
+    def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
+        """Leave a document for whoever holds the `lock`, durably, or take it away; nobody needs the lock for that. There is a
+        record of the target.
+
+        Args:
+            key: letters and digits; the document takes the place of the one with the same key, and of no other.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        ...
+
     def lock(self, target: str, *, holder: str, timeout_s: float) -> AbstractContextManager[None]:
         """Hold a target alone. It is free again when the holder's process is gone, however it went.
 
@@ -165,7 +181,7 @@ class Serving(Protocol):
             holder: who wants it, for the message to the next one: ``flight_delay / manual__2013 / rollout``.
 
         Raises:
-            RuntimeUnavailable: another holds it for longer than ``timeout_s``; says who.
+            Locked: another holds it for longer than ``timeout_s``; says who.
         """
         ...
 

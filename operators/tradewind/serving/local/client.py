@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from contextlib import AbstractContextManager
@@ -76,6 +77,23 @@ class LocalServing:
 
     def keep_record(self, target: str, record: dict[str, Any]) -> None:
         write_json(self._record(target), record)
+
+    def orders(self, target: str) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for path in self._orders(target).glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # taken up meanwhile
+                found[path.stem] = json.loads(path.read_bytes())
+        return found
+
+    def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
+        path = self._orders(target) / f"{key}.json"
+        if order is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_json(path, order)
+
+    def _orders(self, target: str) -> Path:
+        return self._folder / "orders" / checked_name(target, "Target")
 
     def _record(self, target: str) -> Path:
         return self._folder / "records" / f"{checked_name(target, 'Target')}.json"

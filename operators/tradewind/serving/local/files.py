@@ -17,7 +17,7 @@ from typing import IO, Any
 import psutil
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RuntimeUnavailable, StoreError
+from tradewind.errors import Locked, StoreError
 
 STATE, TOKEN, FAULTS = "state.json", "token", "faults.json"
 _SCHEMA = 1
@@ -133,7 +133,7 @@ def owned(path: Path, *, holder: str, timeout_s: float, what: str) -> Iterator[N
         what: what the lock protects, for the message.
 
     Raises:
-        RuntimeUnavailable: another process holds it for longer than ``timeout_s`` seconds.
+        Locked: another process holds it for longer than ``timeout_s`` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s
@@ -141,7 +141,7 @@ def owned(path: Path, *, holder: str, timeout_s: float, what: str) -> Iterator[N
         while not _locked(file):
             if time.monotonic() >= deadline:
                 file.seek(0)
-                raise RuntimeUnavailable(f"{what} is held by {file.read().strip() or 'another process'}; waited {timeout_s:g} s")
+                raise Locked(f"{what} is held by {file.read().strip() or 'another process'}; waited {timeout_s:g} s")
             time.sleep(min(0.1, timeout_s / 10))
         file.truncate(0)
         file.write(holder)

@@ -199,6 +199,12 @@ class SeldonServing:
         self._own(target)
         self._objects.keep_record(deployment_name(target), record)
 
+    def orders(self, target: str) -> dict[str, dict[str, Any]]:
+        return self._objects.orders(deployment_name(target))
+
+    def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
+        self._objects.put_order(deployment_name(target), key, order)
+
     @contextmanager
     def lock(self, target: str, *, holder: str, timeout_s: float) -> Iterator[None]:
         name, what = f"tradewind-rollout-{deployment_name(target)}", f"The rollout of {target}"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from tradewind.errors import RuntimeUnavailable, TradewindError
+from tradewind.errors import Locked, TradewindError
 from tradewind.kube import Conflict, Kube
 
 LENGTH_S = 15.0
@@ -88,7 +88,7 @@ def held(kube: Kube, namespace: str, name: str, *, holder: str, timeout_s: float
         what: what the lock protects, for the message.
 
     Raises:
-        RuntimeUnavailable: another holds it for longer than ``timeout_s`` seconds; says who.
+        Locked: another holds it for longer than ``timeout_s`` seconds; says who.
     """
     hold = _taken(kube, namespace, name, holder, timeout_s, what)
     try:
@@ -115,7 +115,7 @@ def _taken(kube: Kube, namespace: str, name: str, holder: str, timeout_s: float,
                 pass  # another was faster
         if time.monotonic() >= deadline:
             who = (found.get("metadata", {}).get("annotations") or {}).get(HOLDER) or "another"
-            raise RuntimeUnavailable(f"{what} is held by {who}; waited {timeout_s:g} s")
+            raise Locked(f"{what} is held by {who}; waited {timeout_s:g} s")
         time.sleep(min(_LOOK_S, timeout_s / 10))
 
 

@@ -15,6 +15,7 @@ from tradewind.serving.seldon.view import View, leftovers
 
 _TRIES = 20  # of a write that others are faster than
 RECORD = "record.json"
+_ORDER = "order."
 
 
 class Objects:
@@ -99,14 +100,26 @@ class Objects:
     # -- the record -----------------------------------------------------------------------------------------------
 
     def record(self, name: str) -> str | None:
-        found = self.kube.ask("GET", f"{self._core}/configmaps/{_map(name)}", missing=True)
-        return (found.get("data") or {}).get(RECORD) if found else None
+        return self._kept(name).get(RECORD)
 
     def keep_record(self, name: str, record: dict[str, Any]) -> None:
         body, maps = {"data": {RECORD: json.dumps(record)}}, f"{self._core}/configmaps"
         if not self.kube.ask("PATCH", f"{maps}/{_map(name)}", body, missing=True):
             metadata = {"name": _map(name), "labels": {"app.kubernetes.io/managed-by": "tradewind"}}
             self.kube.ask("POST", maps, {"metadata": metadata, **body})
+
+    def orders(self, name: str) -> dict[str, dict[str, Any]]:
+        kept = self._kept(name).items()
+        return {key.removeprefix(_ORDER): json.loads(text) for key, text in kept if key.startswith(_ORDER)}
+
+    def put_order(self, name: str, key: str, order: dict[str, Any] | None) -> None:
+        """A merge patch of this one key: whoever keeps the record meanwhile writes another."""
+        body = {"data": {f"{_ORDER}{key}": None if order is None else json.dumps(order)}}
+        self.kube.ask("PATCH", f"{self._core}/configmaps/{_map(name)}", body, missing=order is None)
+
+    def _kept(self, name: str) -> dict[str, str]:
+        found = self.kube.ask("GET", f"{self._core}/configmaps/{_map(name)}", missing=True)
+        return (found.get("data") or {}) if found else {}
 
 
 def _map(name: str) -> str:
