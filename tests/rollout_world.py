@@ -142,6 +142,10 @@ class World:
         with self._call("alias"):
             self.alias = version
 
+    def withdraw(self, name: str) -> None:
+        with self._call("withdraw"):
+            self.alias = None
+
     def note_release(self, name: str, key: str, record: dict[str, Any]) -> None:
         with self._call("note"):
             self.notes[key] = record

@@ -30,6 +30,7 @@ from tradewind.errors import TradewindError
 from tradewind.kube import Kube
 from tradewind.serving.seldon.client import SeldonServing
 from tradewind.serving.seldon.desired import Options
+from tradewind.serving.seldon.metrics import Metrics
 from tradewind.serving.seldon.statistics import Gateway
 from tradewind.store import Store, hash_folder
 
@@ -59,13 +60,13 @@ class Place:
         serve, predictor = (IMAGE.format(image=name, version=tradewind.__version__) for name in ("serve", "predictor"))
         return Options(image=serve, predictor_image=predictor, service_account=ACCOUNT, secret=SECRET, cpu=0.8, memory_mb=700)
 
-    def serving(self, kube: Kube | None = None) -> SeldonServing:
-        """As a process of its own would have it."""
+    def serving(self, kube: Kube | None = None, *, statistics: Metrics | None = None) -> SeldonServing:
+        """As a process of its own would have it; the gateway itself counts, unless another does."""
         return SeldonServing(
             kube=kube or self.kube,
             namespace=self.namespace,
             gateway=GATEWAY,
-            statistics=Gateway(STATISTICS),
+            statistics=statistics or Gateway(STATISTICS),
             options=self.options,
         )
 

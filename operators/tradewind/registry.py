@@ -145,6 +145,10 @@ class Registry:
             self._call("DELETE", "registered-models/alias", {"name": name, "alias": CHALLENGER}, missing=_NOT_FOUND)
         self.set_alias(name, CHAMPION, version)
 
+    def withdraw(self, name: str) -> None:
+        """No version is the champion any more."""
+        self._call("DELETE", "registered-models/alias", {"name": name, "alias": CHAMPION}, missing=_NOT_FOUND)
+
     def by_run(self, name: str, run_id: str) -> ModelVersion | None:
         """The version of a model that a training run became, if it was registered; of several the first."""
         # By the run alone: MLflow's filters know no escape for a quote in a name.

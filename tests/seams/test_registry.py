@@ -54,6 +54,9 @@ def test_a_champion_is_no_challenger(registry: Registry, runs: list[tuple[str, s
         champion, other = registry.by_alias(NAME, CHAMPION), registry.by_alias(NAME, CHALLENGER)
         assert champion and champion.version == version
         assert (other.version if other else None) == challenger
+    for _ in range(2):
+        registry.withdraw(NAME)
+        assert registry.by_alias(NAME, CHAMPION) is None
 
 
 def test_a_new_alias_is_set_by_several_at_once(registry: Registry, runs: list[tuple[str, str]]) -> None:

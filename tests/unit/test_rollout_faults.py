@@ -59,6 +59,32 @@ def test_an_alias_that_was_set_though_the_answer_was_lost(world: World) -> None:
     assert world.state() == ALL_NEW
 
 
+@pytest.mark.parametrize(("refused", "alias"), [(False, None), (True, "2")])
+def test_a_first_release_that_is_taken_back_is_no_champion(tmp_path: Path, refused: bool, alias: str | None) -> None:
+    """MLflow had taken the alias, but neither said so nor answered at all for too long."""
+    world = World(tmp_path)
+    by_alias, silent_until = world.by_alias, [0.0]
+
+    def fails(call: str) -> None:
+        if call == "alias.":
+            silent_until[0] = world.now + 65
+            raise RuntimeUnavailable("MLflow does not answer")
+        if call == "withdraw" and refused:
+            raise SpecError("403, not for you")
+
+    def found(name: str, alias: str) -> Any:
+        if world.now < silent_until[0]:
+            raise RuntimeUnavailable("MLflow does not answer")
+        return by_alias(name, alias)
+
+    world.fails, world.by_alias = fails, found  # type: ignore[method-assign]
+    world.begin("2")
+    record = world.to_the_end()
+    assert record.reason == "the registry does not take the champion's alias"
+    assert world.state() == ({}, set(), alias)
+    assert ("403, not for you" in [event["what"] for event in record.events]) == refused
+
+
 @pytest.mark.parametrize(("errors", "spec"), [(0.0, CANARY), (0.5, CANARY), (0.0, MIRROR), (0.5, MIRROR)])
 def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: float, spec: dict[str, Any]) -> None:
     """Before and after every single write, with another process that goes on: counted, none may be missed."""

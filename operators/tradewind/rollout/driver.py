@@ -235,13 +235,15 @@ class Driver:
                 case "alias":
                     self.registry.promote(self.target, action.version)
                     record = dataclasses.replace(record, trouble_since=None)
+                case "withdraw":
+                    self.registry.withdraw(self.target)
                 case "note":
                     self._note(record)
                     record = dataclasses.replace(record, noted=True)
         except TradewindError as error:
             if not error.retryable:
                 return self._refused(record, action, error), False
-            if action.do != "alias":
+            if action.do not in ("alias", "withdraw"):
                 raise
             self._say(str(error))
             return dataclasses.replace(record, trouble_since=record.trouble_since or self._clock()), False
@@ -252,6 +254,8 @@ class Driver:
         if record.phase == "roll_back" and action.do == "alias":
             # The old champion is gone from the registry: nobody can make it that again.
             return dataclasses.replace(record.said(self._clock(), str(error)), champion=None)
+        if action.do == "withdraw":  # it stays where it is
+            return dataclasses.replace(record.said(self._clock(), str(error)), champion=record.version)
         if record.phase == "roll_back" and action.do == "load":  # what served before is gone for good
             return dataclasses.replace(record.said(self._clock(), str(error)), stable=None)
         if action.do == "note":  # what serves is right: it does not wait for a word in a book

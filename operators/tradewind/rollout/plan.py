@@ -29,7 +29,7 @@ TAKEN_IN: dict[Order, tuple[Phase, ...]] = {
     "resume": ("held",),
 }
 
-Do = Literal["load", "unload", "smoke", "replay", "mirror", "shift", "alias", "note"]
+Do = Literal["load", "unload", "smoke", "replay", "mirror", "shift", "alias", "withdraw", "note"]
 
 _TROUBLE_S = 60.0  # how long the registry may not take the alias after the switch, before all goes back
 
@@ -193,8 +193,10 @@ def _rolling_back(observed: Observed, record: Record) -> Decision:
         return record, Action(do="load", version=record.stable)
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
-    if observed.champion_known and observed.champion == record.version and record.champion not in (None, record.version):
-        return record, Action(do="alias", version=str(record.champion))
+    if observed.champion_known and observed.champion == record.version != record.champion:
+        if record.champion is None:  # the alias was taken, but its answer was lost for as long as it is waited for
+            return record, Action(do="withdraw", version=record.version)
+        return record, Action(do="alias", version=record.champion)
     if record.version != record.stable and record.version in observed.deployment.versions:
         return record, _ended(observed, record.version)
     if not observed.champion_known:
