@@ -16,6 +16,7 @@ from tradewind_plugin.reports import Unavailable, inside
 MOST = 500  # rows of one page
 _CELL = 2000  # characters of a cell on a page; the download has all
 _BATCH = 10_000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LOG = logging.getLogger(__name__)
 
 
@@ -60,16 +61,16 @@ class Rows:
         return {"columns": columns, "rows": rows, "total": total}
 
     def as_csv(self) -> Iterator[str]:
-        """All rows, a batch at a time, with a header."""
+        """All rows, a batch at a time, with a header. Before a text that spreadsheets run as a formula stands an apostrophe."""
         text = io.StringIO()
         write = csv.writer(text)
         header = False
         for file in self._files():
             if not header:
-                write.writerow(file.schema_arrow.names)
+                write.writerow(map(_cell, file.schema_arrow.names))
                 header = True
             for batch in file.iter_batches(_BATCH):
-                write.writerows(row.values() for row in _dicts(batch))
+                write.writerows(map(_cell, row.values()) for row in _dicts(batch))
                 yield text.getvalue()
                 text.seek(0)
                 text.truncate()
@@ -87,6 +88,19 @@ class Rows:
 def _dicts(table: Any) -> list[dict[str, Any]]:
     """Rows by column; names are made unique first, as a dict would lose one of two."""
     return list(table.rename_columns([str(i) for i in range(table.num_columns)]).to_pylist())
+
+
+def _cell(value: Any) -> Any:
+    """Whoever writes into a table that is validated must not get a program run by whoever looks at what was refused."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str | None:

@@ -10,11 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from api_server import ROLES, Server
 
 from tradewind.contract import ArtifactRef, StepManifest
 from tradewind.runtimes.environments import Environments
+from tradewind.store import Store
+from tradewind_plugin.rows import Rows
 
 RUN = "scheduled__2026-02-01T00:00:00+00:00"
 TASK = f"dags/flights/runs/{quote(RUN, safe='')}/tasks/validate/-1"
@@ -135,6 +139,19 @@ def test_all_rows_are_a_download(server: Server, validated: str) -> None:
     assert rows[0] == ["late", HOSTILE, "tradewind_reasons"]
     assert len(rows) == 1_001
     assert rows[1000] == ["999", f"{HOSTILE}, 999", "late: is null"]
+
+
+def test_no_cell_of_a_download_is_a_formula(tmp_path: Path) -> None:
+    texts = ['=HYPERLINK("http://evil.example")', "+1+cmd|' /C calc'!A0", "-5.5", "-", "@SUM(A1)", "\t=1", "a=1", None]
+    table = pa.table({"=1+1": texts, "n": [-1.5] * len(texts)})
+    (tmp_path / "rows").mkdir()
+    pq.write_table(table, tmp_path / "rows" / "part.parquet")
+    store = Store(str(tmp_path))
+    ref = ArtifactRef(uri=f"{store.root}/rows", sha256="0" * 64, size=1, kind="dataset")
+    head, *rows = csv.reader(io.StringIO("".join(Rows(store, ref).as_csv())))
+    assert head == ["'=1+1", "n"]
+    kept = {"-5.5", "a=1"}
+    assert rows == [[t if t in kept else f"'{t}" if t else "", "-1.5"] for t in texts]
 
 
 def test_only_quarantine_is_shown_and_only_from_the_store(server: Server, tmp_path: Path) -> None:
