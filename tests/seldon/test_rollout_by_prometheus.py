@@ -1,0 +1,97 @@
+"""Rollouts on Seldon that a real Prometheus judges, from beginning to end: by what the gateway counts, and by what MLServer does.
+
+The lab's gateway is an Envoy that was not told Istio's names for its statistics; the scrape gives them. The labels of the models'
+pods are those that the Prometheus operator's monitors give.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_server import prometheus_server
+from released import CANARY, LONG, Released, failed
+from seldon_place import NAMESPACE, STATISTICS, Place
+
+from tradewind.serving.seldon.presets import PRESETS
+from tradewind.serving.seldon.prometheus import Prometheus
+
+_CLUSTER = f"envoy_cluster_{NAMESPACE.replace('-', '_')}_svc_cluster_local_+"
+_ISTIOS_NAMES: list[dict[str, Any]] = [
+    {
+        "source_labels": ["__name__", "envoy_cluster_name"], "regex": f"{_CLUSTER}upstream_rq.*;(outbound[|].*)",
+        "target_label": "cluster_name", "replacement": f"$1.{NAMESPACE}.svc.cluster.local",
+    },
+    {
+        "source_labels": ["__name__", "envoy_response_code_class"], "regex": f"{_CLUSTER}upstream_rq_xx;(.)",
+        "target_label": "response_code_class", "replacement": "${1}xx",
+    },
+    {
+        "source_labels": ["__name__"], "regex": f"{_CLUSTER}upstream_rq_xx", "target_label": "__name__",
+        "replacement": "envoy_cluster_upstream_rq",
+    },
+    {
+        "source_labels": ["__name__"], "regex": f"{_CLUSTER}(upstream_rq_.*)", "target_label": "__name__",
+        "replacement": "envoy_cluster_$1",
+    },
+]  # fmt: skip
+_PODS = {
+    "job_name": "models",
+    "metrics_path": "/prometheus",
+    "kubernetes_sd_configs": [
+        {"role": "pod", "kubeconfig_file": os.environ.get("KUBECONFIG", ""), "namespaces": {"names": [NAMESPACE]}}
+    ],
+    "relabel_configs": [
+        {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
+        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def url(seldon: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    parts = urlsplit(STATISTICS)
+    gateway = {
+        "job_name": "gateway", "metrics_path": parts.path, "static_configs": [{"targets": [parts.netloc]}],
+        "metric_relabel_configs": _ISTIOS_NAMES,
+    }  # fmt: skip
+    with prometheus_server(tmp_path_factory.mktemp("prometheus") / "server", [gateway, _PODS]) as url:
+        yield url
+
+
+@pytest.fixture(params=["envoy", "mlserver"])
+def judged(request: pytest.FixtureRequest, clear: Place, models: Path, url: str) -> Released:
+    return Released(clear, models, Prometheus(url=url, preset=PRESETS[request.param]))
+
+
+def test_a_good_version_is_promoted(judged: Released) -> None:
+    with judged.traffic() as load:
+        judged.begin(CANARY)
+        record = judged.driver().finish(poll_s=0.3)
+    assert record.phase == "done", record.reason
+    assert failed(load) == {}
+    assert (judged.weights, judged.alias.champion) == ({"2": 100}, "2")
+    print(f"{dict(load.answers)}; counted: {record.of('1').requests} of version 1, {record.of('2').requests} of version 2")
+    assert record.of("2").requests >= 2 * CANARY["min_requests"]
+    assert record.of("2").errors == 0
+    assert record.of("2").latency, "the histogram, too"
+
+
+def test_errors_take_a_version_back(judged: Released) -> None:
+    with judged.traffic() as load:
+        judged.begin(LONG)
+        judged.until_canary(25)
+        fault = {"name": "MLSERVER_MODEL_EXTRA", "value": json.dumps({"fault": "errors"})}
+        judged.spoil(lambda p: p["componentSpecs"][0]["spec"]["containers"][0]["env"].append(fault))
+        record = judged.driver().finish(poll_s=0.3)
+    assert record.phase == "rolled_back" and record.reason.startswith("errors: "), record.reason
+    assert load.ask() == "1"
+    print(f"{record.reason}; {dict(load.answers)}")
+    assert 0 < record.of("2").errors <= failed(load).get("failed: 500", 0)
+    judged.assert_all_old()
