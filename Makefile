@@ -7,7 +7,7 @@ test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS=
 	.venv/bin/pytest -n 2 $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
-	.venv/bin/pytest -m cluster $(ARGS)
+	.venv/bin/pytest -n 2 -m cluster $(ARGS)
 
 test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in
 	.venv/bin/pytest -m seldon $(ARGS)
