@@ -40,7 +40,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data.mkdir()
     for path in (folder, data):
         shutil.chown(path, "postgres", "postgres")
-    for parent in [p for p in folder.parents if p.name.startswith("pytest-")]:
+    for parent in [p for p in folder.parents if p.name.startswith(("pytest-", "popen-"))]:
         parent.chmod(0o755)
     as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"] if os.geteuid() == 0 else []
     (folder / "password").write_text("owner")
