@@ -98,6 +98,7 @@ TABLES: dict[str, tuple[dict[str, Cell], str]] = {
     "sentinel": (cells(depth=lambda n: 9999 if n % 200 == 0 else chance(n) * 5), "y"),
     "typo": (cells(n=lambda n: "1O" if n == 3 else n % 50), "y"),
     "amount": (cells(price=lambda n: n * 1.5 + chance(n)), "price"),
+    "monthly": (cells(when=lambda n: "{}-{:02}-{:02}".format(*day(n)), price=lambda n: n * 1.5 + chance(n)), "price"),
     "stars": (cells(stars=some([1, 2, 3, 4, 5])), "stars"),
     "rare": (cells(kind=lambda n: "rare" if n < 4 else "ab"[n % 2]), "kind"),
     "few": ({"y": lambda n: n % 2, "x": lambda n: n}, "y"),
@@ -226,7 +227,8 @@ def test_one_bad_cell_does_not_make_a_column_text(drafts: dict[str, Any]) -> Non
     ("table", "task", "classes", "first"),
     [
         ("names", "binary", ["no", "yes"], "auc >= 0.5"),
-        ("amount", "regression", [], "rmse <= 174"),
+        ("amount", "regression", [], "r2 >= 0"),
+        ("monthly", "regression", [], "rmse <= 174"),
         ("stars", "multiclass", [1, 2, 3, 4, 5], "balanced_accuracy >= 0.2"),
         ("rare", "binary", ["a", "b"], "auc >= 0.5"),
     ],

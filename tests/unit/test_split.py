@@ -69,6 +69,20 @@ def test_a_row_stays_on_its_side_whatever_else_changes() -> None:
     assert other.tolist() != held.tolist()
 
 
+def test_copies_of_a_row_are_on_one_side_unless_they_are_all_that_there_is() -> None:
+    rows = table()
+    doubled, _ = by_content(pd.concat([rows, rows], ignore_index=True), 0.2)
+    assert doubled[: len(rows)].tolist() == doubled[len(rows) :].tolist() == by_content(rows, 0.2)[0].tolist()
+
+    few = pd.DataFrame({"class": ["1st", "2nd", "3rd"], "late": [0, 1, 1]}).sample(3000, replace=True, random_state=0)
+    held, split = by_content(few.reset_index(drop=True), 0.3)
+    assert 0.22 < held.mean() < 0.38
+    assert set(few["class"][held.to_numpy()]) == {"1st", "2nd", "3rd"}
+    shuffled = few.sample(frac=1, random_state=1)
+    again = held_back(shuffled, split, None)
+    assert (shuffled[again].value_counts() == few[held.to_numpy()].value_counts()).all(), "copies take each other's places"
+
+
 def test_a_larger_share_holds_the_same_rows_and_more() -> None:
     small, _ = by_content(table(), 0.1)
     large, _ = by_content(table(), 0.3)

@@ -1,7 +1,8 @@
 """Which rows a model learns from, and which it is judged on: by time, or by what a row says.
 
 A split by time keeps the last rows back, as in life. A split by content keeps a row on its side whatever else changes in
-the data, so that yesterday's and today's model can be compared.
+the data, so that yesterday's and today's model can be compared. A row and its copies are on one side, so that none is judged
+that was learned from; where copies are what a table consists of, ten of them at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pandas as pd
 
 from tradewind.errors import ValidationFailed
 from tradewind_steps.dataset import OBJECT_NUMBERS
+
+_TOGETHER = 10  # copies of a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +139,14 @@ def iso(instant: pd.Timestamp) -> str:
 
 
 def _hashes(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
-    """A number in [0, 1) per row, of its values alone: not of other rows, and not of the column types that these bring
-    about (a whole number is a float as soon as one row has none)."""
+    """A number in [0, 1) per row, of its values alone: not of other rows but its copies, and not of the column types that
+    these bring about (a whole number is a float as soon as one row has none)."""
     combined = np.zeros(len(frame), dtype="uint64")
     for name in columns:
         hashes = pd.util.hash_array(_plain(frame[name]).to_numpy())
         combined = combined * np.uint64(1_000_003) + np.where(frame[name].isna(), np.uint64(0), hashes)
+    copies = pd.Series(combined).groupby(combined, sort=False).cumcount().to_numpy()
+    combined = combined + (copies // _TOGETHER).astype("uint64")
     return pd.Series(pd.util.hash_array(combined) / 2.0**64, index=frame.index)
 
 

@@ -84,7 +84,7 @@ def knobs(target: Target, roles: Roles) -> dict[str, Any]:
         "dates": roles.dates,
         "left_out": roles.left_out,
         "holdout": target.holdout,
-        "rules": rules(target),
+        "rules": rules(target, by_time=bool(roles.time)),
         "min_rows": max(10, min(1000, held // 2)),
     }
 

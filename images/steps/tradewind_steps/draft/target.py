@@ -143,8 +143,12 @@ def cannot_split(target: Target, times: Column) -> str | None:
     return None
 
 
-def rules(target: Target) -> list[str]:
-    """A gate to begin with: better than no model, and no worse than what serves by more than chance explains."""
+def rules(target: Target, *, by_time: bool) -> list[str]:
+    """A gate to begin with: better than no model, and no worse than what serves by more than chance explains.
+
+    Args:
+        by_time: the last rows are held back: their mean is none that anybody could have known, and is no measure.
+    """
     held = max(target.rows * target.holdout, 1)
     margin = round(min(0.1, max(0.005, 0.5 / math.sqrt(held))), 3)
     if target.task == "binary":
@@ -153,7 +157,8 @@ def rules(target: Target) -> list[str]:
         chance = math.floor(1000 / len(target.classes)) / 1000
         return [f"balanced_accuracy >= {chance}", f"balanced_accuracy >= champion - {margin}"]
     spread = float(np.nanstd(target.numbers))
-    return [f"rmse <= {rounded_up(spread)}", f"rmse <= champion + {rounded_up(spread * margin)}"]
+    better = f"rmse <= {rounded_up(spread)}" if by_time else "r2 >= 0"
+    return [better, f"rmse <= champion + {rounded_up(spread * margin)}"]
 
 
 def rounded_up(value: float) -> str:
