@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import FAULTS
 from object_store import S3, customer, s3_server
 from prometheus_server import prometheus_server
 from xdist.scheduler import LoadScopeScheduling
@@ -20,6 +21,7 @@ from tradewind.runtimes.environments import Environments
 from tradewind.store import Store
 
 REPOSITORY = Path(__file__).parents[1]
+_TOLD: list[str] = []
 HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 
 
@@ -56,6 +58,25 @@ class Together(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     config.option.loadscopereorder = False  # the order of the folders: what takes longest begins first
     return Together(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes tells the one that shows the summary."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = list(FAULTS.table())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _TOLD.extend(getattr(node, "workeroutput", {}).get("faults", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The faults that were injected, and what was lost by them."""
+    if lines := [*_TOLD, *FAULTS.table()]:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,9 @@ class Faults:
         fault.held += 1
 
     def table(self) -> Iterator[str]:
+        """Nothing where there was none."""
+        if not self.kinds:
+            return
         rows = [_HEAD, *(fault.row() for fault in self.kinds.values())]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
         for row in rows:

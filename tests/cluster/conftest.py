@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import jobs
 import pytest
-from faults import FAULTS
 from kubernetes import client, config
 from live import copy_template, linked_home, sample_flights
 from object_store import customer
@@ -31,14 +30,6 @@ from tradewind.store import Store
 
 NAMESPACE = "tradewind-test"
 PATIENCE = 400  # seconds for each service: what a busy machine takes is no matter of these tests
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The faults that were injected, and what was lost by them."""
-    if FAULTS.kinds:
-        terminalreporter.section("faults")
-        for line in FAULTS.table():
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
