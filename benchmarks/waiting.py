@@ -22,6 +22,7 @@ from benchmarks.measure import ROOT, Figure
 
 STEPS = 1000
 NODES = 5
+GPU = "nvidia.com/gpu"
 SECONDS = 20.0
 WAITED = 600.0  # seconds that the pods have waited already, as far as a trigger knows
 _PATIENCE_S = 600
@@ -69,7 +70,7 @@ def _pods() -> list[str]:
     """The names of pods that wait for a node. They are a Job's: only such pods end on kwok's nodes."""
     container = {
         "name": "step", "image": "localhost/tradewind/none:1",
-        "resources": {"requests": {"cpu": "10m"}},
+        "resources": {"requests": {"cpu": "10m", GPU: "1"}, "limits": {GPU: "1"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }  # fmt: skip
     pod = {
@@ -90,7 +91,7 @@ def _pods() -> list[str]:
 @contextmanager
 def _nodes() -> Iterator[None]:
     core, names = client.CoreV1Api(), [f"{NAMESPACE}-{number}" for number in range(NODES)]
-    amounts = {"cpu": "32", "memory": "256Gi", "pods": "250"}
+    amounts = {"cpu": "32", "memory": "256Gi", "pods": "250", GPU: "250"}
     try:
         for name in names:
             body = {

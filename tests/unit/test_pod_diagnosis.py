@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from kubernetes.client import ApiClient
 
 from tradewind.errors import RuntimeUnavailable
-from tradewind.runtimes.kubernetes import diagnosis, waiting
+from tradewind.runtimes.kubernetes import diagnosis, trigger, waiting
 from tradewind.runtimes.kubernetes.diagnosis import End, diagnose
 from tradewind.runtimes.kubernetes.waiting import Waiting
 
@@ -142,6 +143,40 @@ def test_the_others_are_asked_for_only_where_something_is_said(monkeypatch: pyte
         wait.over(unscheduled(NO_GPU))
         clock.now += 1
     assert len(asked) == 2, "of a thousand pods that wait, each would ask for a thousand, every few seconds"
+
+
+def test_who_waits_for_no_device_asks_for_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch).now += 20
+    wait = waiter([], [], since=1000.0)
+    assert [wait.will_ask(unscheduled(why)) for why in (NO_GPU, NO_GPU.replace("nvidia.com/gpu", "memory"))] == [True, False]
+
+
+def test_a_thousand_triggers_list_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def ask() -> list[Any]:
+        await asyncio.sleep(0.01)
+        asked.append("pods")
+        return list(asked)
+
+    async def each(place: str) -> list[Any]:
+        return await trigger.Others.of("kubernetes_default", place).pods(ask)
+
+    async def all_at_once() -> None:
+        found = await asyncio.gather(*(each("steps") for _ in range(1000)))
+        assert found == [["pods"]] * 1000
+        await each("another")
+        assert len(asked) == 2
+        monkeypatch.setattr(trigger, "_FRESH_S", -1.0)
+        trigger.Others.of("kubernetes_default", "steps")._until = 0.0
+        await each("steps")
+        await each("steps")
+        assert len(asked) == 4, "what is old is listed again"
+
+    for _ in range(2):  # as many event loops
+        asked.clear()
+        monkeypatch.setattr(trigger, "_FRESH_S", 30.0)
+        asyncio.run(all_at_once())
 
 
 def test_the_longer_it_waits_the_less_often_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose,
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
 from tradewind.runtimes.kubernetes.request import MANAGED_BY, WORK_ANNOTATION
 from tradewind.runtimes.kubernetes.trigger import StepPodTrigger
-from tradewind.runtimes.kubernetes.waiting import Patience, Waiting
+from tradewind.runtimes.kubernetes.waiting import HAVE_A_NODE, Patience, Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -167,7 +167,7 @@ class StepPod(KubernetesPodOperator):
 
     def _others(self, pod: V1Pod) -> list[V1Pod]:
         try:
-            return list(self.client.list_namespaced_pod(namespace=pod.metadata.namespace).items)
+            return list(self.client.list_namespaced_pod(pod.metadata.namespace, field_selector=HAVE_A_NODE).items)
         except (ApiException, HTTPError):
             return []  # who has what is good to know, no more
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from airflow.providers.cncf.kubernetes.triggers.pod import ContainerState, KubernetesPodTrigger
 from airflow.triggers.base import TriggerEvent
@@ -12,7 +14,32 @@ from kubernetes_asyncio import client
 
 from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
-from tradewind.runtimes.kubernetes.waiting import Patience, Waiting
+from tradewind.runtimes.kubernetes.waiting import HAVE_A_NODE, Patience, Waiting
+
+_FRESH_S = 30.0
+
+
+class Others:
+    """The pods of a namespace that have a node, for all the triggers of an event loop: of a thousand that wait, each would list
+    as many every minute, at seconds of a core and megabytes each."""
+
+    _known: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str], Others]]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._pods: list[Any] = []
+        self._until = 0.0
+
+    @classmethod
+    def of(cls, connection: str | None, namespace: str) -> Others:
+        return cls._known.setdefault(asyncio.get_running_loop(), {}).setdefault((connection, namespace), cls())
+
+    async def pods(self, ask: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
+        """As they were at most half a minute ago."""
+        async with self._lock:
+            if time.monotonic() >= self._until:
+                self._pods, self._until = await ask(), time.monotonic() + _FRESH_S
+            return self._pods
 
 
 class StepPodTrigger(KubernetesPodTrigger):
@@ -37,8 +64,8 @@ class StepPodTrigger(KubernetesPodTrigger):
         )
         while True:
             pod = await self._get_pod()
-            if not pod.spec.node_name and waiting.will_say():
-                others = await self._others()
+            if not pod.spec.node_name and waiting.will_ask(pod):
+                others = await Others.of(self.kubernetes_conn_id, self.pod_namespace).pods(self._others)
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)
             await asyncio.sleep(waiting.pause(self.startup_check_interval))
@@ -92,7 +119,8 @@ class StepPodTrigger(KubernetesPodTrigger):
     async def _others(self) -> list[Any]:
         try:
             async with self.hook.get_conn() as connection:
-                return list((await client.CoreV1Api(connection).list_namespaced_pod(self.pod_namespace)).items)
+                api = client.CoreV1Api(connection)
+                return list((await api.list_namespaced_pod(self.pod_namespace, field_selector=HAVE_A_NODE)).items)
         except Exception as error:  # who has what is good to know, no more
             self.log.debug("The other pods cannot be listed: %s", error)
             return []

@@ -14,6 +14,7 @@ _EVERY_S = 60.0
 _PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
 _FIRST_PAUSE_S, _LAST_PAUSE_S, _PAUSES = 1.0, 30.0, 20  # between two looks: a twentieth of the time waited, within these
+HAVE_A_NODE = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"  # a field selector
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
 
 
@@ -25,7 +26,7 @@ class Waiting:
         schedule_timeout_s: for a node; for its queue too.
         startup_timeout_s: from there on, for images and volumes.
         say: takes what there is to say.
-        others: the pods of the same namespace, to say who uses what this one wants.
+        others: the pods of the same namespace that have a node (`HAVE_A_NODE`), to say who uses what this one wants.
         since: when the waiting began, in seconds since the epoch; by default now.
     """
 
@@ -73,9 +74,12 @@ class Waiting:
         return False
 
     def will_say(self, now: float | None = None) -> bool:
-        """Whether it is time to say what the pod waits for. Only then are the others asked for: of a thousand pods that wait,
-        each would ask for a thousand every few seconds."""
+        """Whether it is time to say what the pod waits for."""
         return (now or time.time()) - self._said_at >= _EVERY_S
+
+    def will_ask(self, pod: Any) -> bool:
+        """Whether it will say who uses what the pod waits for: only then are the others worth a request."""
+        return self.will_say() and any(_is_device(found) for found in _INSUFFICIENT.findall(waits_for(pod, self._container)))
 
     def pause(self, interval: float) -> float:
         """Seconds until the next look. Most pods start at once, and a thousand that wait for an hour must not keep a processor
@@ -91,8 +95,8 @@ class Waiting:
     def reason(self, pod: Any) -> str:
         """What it waits for and, where others of its namespace have it, who."""
         what = waits_for(pod, self._container)
-        users = [line for resource in _INSUFFICIENT.findall(what) if (line := _users(resource, pod, self._others(pod)))]
-        return "; ".join([what, *users])
+        devices = [resource for resource in _INSUFFICIENT.findall(what) if _is_device(resource)]
+        return "; ".join([what, *filter(None, (_users(device, pod, self._others(pod)) for device in devices))])
 
 
 class Patience:
@@ -113,10 +117,13 @@ class Patience:
             self._say(f"Kubernetes does not answer, waiting: {error}")
 
 
+def _is_device(resource: str) -> bool:
+    """Of cores and memory everybody has some: who has them says nothing."""
+    return "/" in resource
+
+
 def _users(resource: str, pod: Any, others: Iterable[Any]) -> str:
-    """Who holds a device that the pod wants: of cores and memory everybody has some, which says nothing."""
-    if "/" not in resource:
-        return ""
+    """Who holds a device that the pod wants."""
     holders: dict[str, int] = {}
     for other in others:
         if other.metadata.uid == pod.metadata.uid or not other.spec.node_name or other.status.phase in ("Succeeded", "Failed"):
