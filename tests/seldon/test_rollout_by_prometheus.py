@@ -7,8 +7,9 @@ pods are those that the Prometheus operator's monitors give.
 from __future__ import annotations
 
 import json
-import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from prometheus_server import prometheus_server
 from released import CANARY, LONG, Released, failed
 from seldon_place import NAMESPACE, STATISTICS, Place
 
+from tradewind.serving.seldon.desired import METRICS
 from tradewind.serving.seldon.presets import PRESETS
 from tradewind.serving.seldon.prometheus import Prometheus
 
@@ -40,29 +42,49 @@ _ISTIOS_NAMES: list[dict[str, Any]] = [
         "replacement": "envoy_cluster_$1",
     },
 ]  # fmt: skip
-_PODS = {
-    "job_name": "models",
-    "metrics_path": "/prometheus",
-    "kubernetes_sd_configs": [
-        {"role": "pod", "kubeconfig_file": os.environ.get("KUBECONFIG", ""), "namespaces": {"names": [NAMESPACE]}}
-    ],
-    "relabel_configs": [
-        {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-    ],
-}
 
 
 @pytest.fixture(scope="module")
 def url(seldon: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    parts = urlsplit(STATISTICS)
+    folder = tmp_path_factory.mktemp("prometheus")
+    parts, pods = urlsplit(STATISTICS), folder / "pods.json"
     gateway = {
         "job_name": "gateway", "metrics_path": parts.path, "static_configs": [{"targets": [parts.netloc]}],
         "metric_relabel_configs": _ISTIOS_NAMES,
     }  # fmt: skip
-    with prometheus_server(tmp_path_factory.mktemp("prometheus") / "server", [gateway, _PODS]) as url:
+    models = {
+        "job_name": "models", "metrics_path": "/prometheus",
+        "file_sd_configs": [{"files": [str(pods)], "refresh_interval": "1s"}],
+    }  # fmt: skip
+    with found_every_second(seldon, pods), prometheus_server(folder / "server", [gateway, models]) as url:
         yield url
+
+
+@contextmanager
+def found_every_second(seldon: Place, file: Path) -> Iterator[None]:
+    """The models' pods, as the Prometheus operator would find them: Debian's Prometheus does not ask Kubernetes."""
+    ended = threading.Event()
+
+    def find() -> None:
+        while not ended.wait(1):
+            found = [
+                {
+                    "targets": [f"{pod['status']['podIP']}:{METRICS}"],
+                    "labels": {"namespace": NAMESPACE, "pod": pod["metadata"]["name"]},
+                }
+                for pod in seldon.all("pods", labelSelector="seldon-deployment-id")
+                if pod["status"].get("podIP")
+            ]
+            (new := file.with_suffix(".new")).write_text(json.dumps(found))
+            new.replace(file)
+
+    thread = threading.Thread(target=find)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.fixture(params=["envoy", "mlserver"])
