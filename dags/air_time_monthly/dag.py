@@ -19,7 +19,7 @@ from tradewind.operators import (
 # Knobs. SCHEDULE: a preset or cron. A run sees the rows before its interval's end, so a backfill is what would have happened.
 NAME = Path(__file__).parent.name  # a copied folder is a new pipeline: own Dag, own model
 SCHEDULE: Any = "@monthly"
-FIRST = datetime(2013, 1, 1)  # the first month that there are flights of
+FIRST, LAST = datetime(2013, 1, 1), datetime(2013, 12, 31)  # of these flights; LAST = None: it goes on, month by month
 LABEL, TIME = "air_time", "time_hour"
 KNOWN_AFTER = ["dep_time", "dep_delay", "arr_time", "arr_delay"]
 RULES = ["rmse <= 20", "rmse <= champion + 0.2"]  # minutes
@@ -59,9 +59,9 @@ def given(*names: str) -> dict[str, str]:
 
 
 with DAG(
-    NAME, schedule=SCHEDULE, start_date=FIRST, catchup=False, max_active_runs=1, params=PARAMS, is_paused_upon_creation=True,
+    NAME, schedule=SCHEDULE, start_date=FIRST, end_date=LAST, catchup=False, max_active_runs=1, params=PARAMS,
     render_template_as_native_obj=True, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
-    description=__doc__, tags=["tradewind"],
+    is_paused_upon_creation=True, description=__doc__, tags=["tradewind"],
 ):  # fmt: skip
     flights = ValidateDataOperator(
         task_id="validate", data="{{ params.flights }}", expectations="expectations.json", time_column=TIME, **given("tolerance")

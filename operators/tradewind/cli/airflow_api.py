@@ -79,6 +79,13 @@ class AirflowApi:
             time.sleep(0.2)
         raise RuntimeUnavailable(f"Airflow does not know the Dag {dag_id!r} after {timeout_s:.0f} s")
 
+    def switch_on(self, dag_id: str) -> bool:
+        """Let Airflow run the Dag; whether it was paused. A paused Dag's runs stay queued for ever."""
+        paused = bool(self._call("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+        if paused:
+            self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+        return paused
+
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run now; returns its id.
 

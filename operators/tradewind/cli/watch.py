@@ -49,6 +49,8 @@ def watch(
     Args:
         live_figures: what to show of tasks that have not ended, by task id; asked at every look.
     """
+    if api.switch_on(dag):
+        console.print(f"{dag} was paused: it is switched on, and runs by its schedule from now on", markup=False)
     run_id = api.trigger(dag, params)
     results: dict[str, dict[str, Any]] = {}
     with _shown(console, dag) as show:
