@@ -54,7 +54,7 @@ class Together(LoadScopeScheduling):
         return folder if Path(folder).name in {"dags", "e2e", "cluster"} else file
 
 
-@pytest.hookimpl
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     config.option.loadscopereorder = False  # the order of the folders: what takes longest begins first
     return Together(config, log)

@@ -14,7 +14,7 @@ PARAMS = {
 
 with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params=PARAMS, description=__doc__):
 
-    @task
+    @task(retries=0)
     def rollback(params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         from tradewind.rollout.hands import driver, roll_back
 

@@ -18,7 +18,8 @@ from tradewind.store import Store
 from tradewind_plugin.reports import Unavailable
 from tradewind_plugin.results import Results
 
-_BUSY_S = 1.0  # a person's browser, and a thread of the API server, do not wait for a replay
+# A person's browser, and a thread of the API server, do not wait for a replay; but a dead holder's Lease is free after 15 s only.
+_BUSY_S = 17.0
 _DAG_ID = re.compile(r"[\w.\-]+")  # Airflow's own rule; what else comes is no Dag's
 
 
@@ -78,7 +79,7 @@ class Releases:
                 raise Unavailable(404, f"No rollout of a model {model!r} is this Dag's.")
             try:
                 return _rollout(decide(hands, order, by=by, why=why, attempt=rollout))
-            except RolloutOver as error:  # looked at under the rollout's lock: what they saw may end while they write
+            except RolloutOver as error:  # what they saw may end while they write
                 raise Unavailable(409, "That rollout is over.") from error
 
     def _served(self, name: str) -> dict[str, Any]:

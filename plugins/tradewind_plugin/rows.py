@@ -63,7 +63,7 @@ class Rows:
     def as_csv(self) -> Iterator[str]:
         """All rows, a batch at a time, with a header. Before a text that spreadsheets run as a formula stands an apostrophe."""
         text = io.StringIO()
-        write = csv.writer(text)
+        write = csv.writer(text, quoting=csv.QUOTE_ALL)  # some split at semicolons: what follows one would be a cell
         header = False
         for file in self._files():
             if not header:

@@ -142,15 +142,17 @@ def test_all_rows_are_a_download(server: Server, validated: str) -> None:
 
 
 def test_no_cell_of_a_download_is_a_formula(tmp_path: Path) -> None:
-    texts = ['=HYPERLINK("http://evil.example")', "+1+cmd|' /C calc'!A0", "-5.5", "-", "@SUM(A1)", "\t=1", "a=1", None]
+    texts = ['=HYPERLINK("http://evil.example")', "+1+cmd|' /C calc'!A0", "-5.5", "-", "@SUM(A1)", "\t=1", "a=1", "a;=1", None]
     table = pa.table({"=1+1": texts, "n": [-1.5] * len(texts)})
     (tmp_path / "rows").mkdir()
     pq.write_table(table, tmp_path / "rows" / "part.parquet")
     store = Store(str(tmp_path))
     ref = ArtifactRef(uri=f"{store.root}/rows", sha256="0" * 64, size=1, kind="dataset")
-    head, *rows = csv.reader(io.StringIO("".join(Rows(store, ref).as_csv())))
+    text = "".join(Rows(store, ref).as_csv())
+    assert '"a;=1"' in text, "where a semicolon parts cells, it parts none here"
+    head, *rows = csv.reader(io.StringIO(text))
     assert head == ["'=1+1", "n"]
-    kept = {"-5.5", "a=1"}
+    kept = {"-5.5", "a=1", "a;=1"}
     assert rows == [[t if t in kept else f"'{t}" if t else "", "-1.5"] for t in texts]
 
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -75,6 +76,14 @@ def test_an_order_is_left_beside_the_record_by_whoever_has_no_lock(serving: Serv
         serving.put_order("ordered", "a1", None)
     assert serving.orders("ordered") == {"b2": {"do": "roll_back"}}
     assert serving.orders("another") == {}
+
+
+def test_of_equal_orders_at_once_none_is_lost_or_damaged(serving: Serving) -> None:
+    serving.keep_record("crowded", {"phase": "replay"})
+    with ThreadPoolExecutor(8) as people:
+        list(people.map(lambda n: serving.put_order("crowded", "a1", {"do": "hold", "by": "x" * n}), range(80)))
+    [(key, order)] = serving.orders("crowded").items()
+    assert (key, order["do"]) == ("a1", "hold")
 
 
 def test_weights_split_the_requests_and_each_version_is_counted(refer: Refer, served: Serving, models: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, Killed, World, held
 
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.rollout import orders
 from tradewind.rollout.driver import Driver, RolloutOver
 from tradewind.rollout.hands import decide, roll_back
 
@@ -227,6 +228,27 @@ def test_a_word_does_not_wait_for_who_holds_the_lock(world: World) -> None:
     assert any(event["what"] == "hold by ada: a look (too late: it is decided)" for event in record.events), "nothing is lost"
     assert world.left == {}
     assert world.state() == ALL_OLD
+    again = roll_back(world.driver(), TARGET, by="bob", why="complaints")
+    assert again.id == record.id, "asked again, it is the same rollback"
+    assert world.state() == ALL_OLD
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_another_persons_order_is_not_ones_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary_at_10(world)
+    order = Driver.order
+
+    def both(self: Driver, do: Any, **said: Any) -> Any:
+        monkeypatch.undo()
+        monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+        found = order(self, do, **said)
+        world.to_the_end()
+        orders.leave(self.serving, found, "hold", by="bob", why="a look", now=world.now)  # too late
+        return found
+
+    monkeypatch.setattr(Driver, "order", both)
+    record = decide(world.driver(), "roll_back", by="ada", why="no")
+    assert (record.phase, record.reason) == ("rolled_back", "roll back by ada: no")
 
 
 @pytest.mark.parametrize("do", ["promote", "roll_back", "hold"])
@@ -247,6 +269,8 @@ def test_an_order_that_a_killed_tick_has_taken_up_is_found_again(world: World, d
     record = world.to_the_end()
     assert world.left == {}
     assert record.phase == {"promote": "done", "roll_back": "rolled_back", "hold": "held"}[do]
+    assert not any("too late" in event["what"] or "not possible" in event["what"] for event in record.events)
+    assert sum(event["what"].endswith("by ada: seen the plots") for event in record.events) == 1
 
 
 @pytest.mark.usefixtures("nobody_else_ticks")

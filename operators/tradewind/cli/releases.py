@@ -103,7 +103,8 @@ def _show(record: Record) -> None:
     if record.phase == "rolled_back":
         _say(f"The rollout of {record.target} version {record.version} was taken back")
     if record.ended:
-        _say(f"{record.target} version {serves} serves and is the champion" if serves else f"Nothing serves as {record.target}")
+        champion = " and is the champion" if record.phase == "done" or record.champion == serves else ""
+        _say(f"{record.target} version {serves} serves{champion}" if serves else f"Nothing serves as {record.target}")
     else:
         _say(f"The rollout of {record.target} version {record.version} is in phase {record.phase}")
     if record.order:

@@ -117,7 +117,7 @@ class Driver:
             time.sleep(min(POLL_S, self._lock_timeout_s / 10))
 
     def order(self, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:
-        """Leave a person's order for the next tick; whoever ticks now is not waited for.
+        """Leave a person's order for the next tick; whoever ticks now is not waited for. The record of the rollout that is meant.
 
         Args:
             attempt: the id of the rollout that is meant; None: whichever is under way.
@@ -135,7 +135,16 @@ class Driver:
                 f"The rollout of {self.target} version {found.version} is in phase {found.phase}: {what} is possible in "
                 f"{', '.join(TAKEN_IN[do])}"
             )
-        return self._leave(found, do, by=by, why=why)
+        self._leave(found, do, by=by, why=why)
+        return found
+
+    def waits(self, attempt: str, do: Order) -> bool:
+        """Whether such an order on that rollout was not taken up yet."""
+        return orders.waits(self.serving, self.target, attempt, do)
+
+    def now(self) -> float:
+        """Seconds since the epoch, as in records."""
+        return self._clock()
 
     def tick(self, *, attempt: str | None = None) -> Ticked:
         """One look, and at most one thing done.
@@ -157,9 +166,9 @@ class Driver:
             record, action = plan(self._observe(before), before)
             if record != before:
                 self._save(record)
+            self._tell(before, record)
             if before.order and not record.order:
                 orders.answered(self.serving, record, before.order["do"])
-            self._tell(before, record)
             if action is None:
                 return Ticked(record=record, moved=record.phase != before.phase or record.step != before.step)
             after, done = self._act(record, action)
@@ -290,8 +299,8 @@ class Driver:
             },
         )
 
-    def _leave(self, record: Record, do: Order, *, by: str, why: str) -> Record:
-        return orders.leave(self.serving, record, do, by=by, why=why, now=self._clock())
+    def _leave(self, record: Record, do: Order, *, by: str, why: str) -> None:
+        orders.leave(self.serving, record, do, by=by, why=why, now=self._clock())
 
     def _save(self, record: Record) -> None:
         self.serving.keep_record(self.target, record.to_dict())

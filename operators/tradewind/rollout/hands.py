@@ -18,6 +18,7 @@ from tradewind.store import Store
 
 _TAKEN_UP_S = 10.0  # within which whoever carries a rollout on takes up an order
 _LOOK_S = 0.2
+_AGAIN_S = 600.0
 
 
 @contextmanager
@@ -47,25 +48,28 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
         SpecError: it cannot be done in its phase, or no reason is given.
     """
     _reasoned(why)
-    record: Record | None = hands.order(do, by=by, why=why, attempt=attempt)
-    assert record
-    meant, deadline = record.id, time.monotonic() + _TAKEN_UP_S
-    while time.monotonic() < deadline:
+    meant, deadline = hands.order(do, by=by, why=why, attempt=attempt).id, time.monotonic() + _TAKEN_UP_S
+    while True:
         time.sleep(_LOOK_S)
-        record = hands.record()
-        if record is None or record.id != meant or (record.ended and record.order):
-            raise RolloutOver(f"That rollout has ended: `tradewind releases {hands.target}` says what came of it")
-        if record.order is None and (record.ended or do in ("hold", "resume")):
+        record, waits = _seen(hands, meant, do)
+        if not waits and (record.ended or do in ("hold", "resume")):
             return record
-    if do == "promote" and record.order is None and record.phase == "switch":
+        if time.monotonic() > deadline:
+            break
+    if do == "promote" and not waits and record.phase == "switch":
         return record  # somebody carries it on; the old version is kept ready for as long as the spec says
     try:
         return hands.finish(attempt=meant) if do in ("promote", "roll_back") else hands.tick(attempt=meant).record
     except Locked:
-        record = hands.record()
-        if record is None or record.id != meant:
-            raise
-        return record
+        return _seen(hands, meant, do)[0]
+
+
+def _seen(hands: Driver, attempt: str, do: Order) -> tuple[Record, bool]:
+    """The rollout that was meant, and whether the order still waits; RolloutOver where it will for ever."""
+    waits, record = hands.waits(attempt, do), hands.record()  # in this order: what was taken up is on the record
+    if record is None or record.id != attempt or (record.ended and waits):
+        raise RolloutOver(f"That rollout has ended: `tradewind releases {hands.target}` says what came of it")
+    return record, waits
 
 
 def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why: str) -> Record:
@@ -95,6 +99,8 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
                 f"it is in phase {record.phase}"
             )
         return record
+    if _just_done(hands, record, by, why) and record and to in (None, record.stable):
+        return record
     champion = hands.registry.by_alias(target, CHAMPION)
     if champion is None:
         raise SpecError(f"{target} has no champion: there is nothing to roll back")
@@ -121,6 +127,17 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
     if record.phase == "rolled_back":
         raise RolloutAborted(f"Version {version} of {target} cannot serve: {record.reason}")
     return record
+
+
+def _just_done(hands: Driver, record: Record | None, by: str, why: str) -> bool:
+    """Whether the last rollout was taken back by this very order: who asks again was told before that it would be."""
+    said = f"roll back by {by}: {why}"
+    return (
+        record is not None
+        and record.phase == "rolled_back"
+        and record.reason == said
+        and hands.now() - record.updated_at < _AGAIN_S
+    )
 
 
 def _before(hands: Driver, target: str, champion: str) -> str:

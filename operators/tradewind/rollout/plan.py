@@ -194,7 +194,8 @@ def _rolling_back(observed: Observed, record: Record) -> Decision:
     if observed.deployment.weights != weights:
         return record, Action(do="shift", version=record.version, weights=weights)
     if observed.champion_known and observed.champion == record.version != record.champion:
-        if record.champion is None:  # the alias was taken, but its answer was lost for as long as it is waited for
+        # The alias was taken, but its answer was lost for as long as it is waited for; or who had it may not have it again.
+        if record.champion is None:
             return record, Action(do="withdraw", version=record.version)
         return record, Action(do="alias", version=record.champion)
     if record.version != record.stable and record.version in observed.deployment.versions:
@@ -291,6 +292,8 @@ def _ordered(observed: Observed, record: Record) -> Record:
     order = record.order or {}
     record = dataclasses.replace(record, order=None)
     why = f"{order['do'].replace('_', ' ')} by {order['by']}: {order['why']}"
+    if record.events and record.events[-1]["what"] == why:
+        return record  # taken up before, by a tick that was killed before it could take the order away
     match order["do"], record.phase:
         case _, "release" | "roll_back":
             return record.said(observed.now, f"{why} (too late: it is decided)")

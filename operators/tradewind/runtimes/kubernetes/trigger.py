@@ -23,7 +23,7 @@ class Others:
     """The pods of a namespace that have a node, for all the triggers of an event loop: of a thousand that wait, each would list
     as many every minute, at seconds of a core and megabytes each."""
 
-    _known: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str], Others]]] = WeakKeyDictionary()
+    _known: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Others]]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -31,8 +31,9 @@ class Others:
         self._until = 0.0
 
     @classmethod
-    def of(cls, connection: str | None, namespace: str) -> Others:
-        return cls._known.setdefault(asyncio.get_running_loop(), {}).setdefault((connection, namespace), cls())
+    def of(cls, *place: Any) -> Others:
+        """Those of a namespace of a cluster, by all that says which these are."""
+        return cls._known.setdefault(asyncio.get_running_loop(), {}).setdefault(repr(place), cls())
 
     async def pods(self, ask: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
         """As they were at most half a minute ago."""
@@ -65,7 +66,14 @@ class StepPodTrigger(KubernetesPodTrigger):
         while True:
             pod = await self._get_pod()
             if not pod.spec.node_name and waiting.will_ask(pod):
-                others = await Others.of(self.kubernetes_conn_id, self.pod_namespace).pods(self._others)
+                cluster = (
+                    self.kubernetes_conn_id,
+                    self.cluster_context,
+                    self.config_dict,
+                    self.connection_extras,
+                    self.in_cluster,
+                )
+                others = await Others.of(self.pod_namespace, *cluster).pods(self._others)
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)
             await asyncio.sleep(waiting.pause(self.startup_check_interval))

@@ -82,15 +82,21 @@ class LocalServing:
         found: dict[str, dict[str, Any]] = {}
         for path in self._orders(target).glob("*.json"):
             with contextlib.suppress(FileNotFoundError):  # taken up meanwhile
-                found[path.stem] = json.loads(path.read_bytes())
+                try:
+                    found[path.stem] = json.loads(path.read_bytes())
+                except ValueError as error:
+                    raise StoreError(f"{path} cannot be read ({error}): remove it, then order again") from error
         return found
 
     def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
         path = self._orders(target) / f"{key}.json"
-        if order is None:
-            path.unlink(missing_ok=True)
-        else:
+        if order is not None:
             write_json(path, order)
+            return
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror or error}") from error
 
     def _orders(self, target: str) -> Path:
         return self._folder / "orders" / checked_name(target, "Target")

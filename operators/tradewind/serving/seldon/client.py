@@ -191,8 +191,7 @@ class SeldonServing:
         try:
             found: dict[str, Any] | None = json.loads(text) if text else None
         except ValueError as error:
-            where = f"ConfigMap tradewind-rollout-{deployment_name(target)} in {self._objects.namespace}"
-            raise StoreError(f"{where} cannot be read ({error}): remove it, then roll out again") from error
+            raise StoreError(f"{self._map(target)} cannot be read ({error}): remove it, then roll out again") from error
         return found
 
     def keep_record(self, target: str, record: dict[str, Any]) -> None:
@@ -200,7 +199,10 @@ class SeldonServing:
         self._objects.keep_record(deployment_name(target), record)
 
     def orders(self, target: str) -> dict[str, dict[str, Any]]:
-        return self._objects.orders(deployment_name(target))
+        try:
+            return {key: json.loads(text) for key, text in self._objects.orders(deployment_name(target)).items()}
+        except ValueError as error:
+            raise StoreError(f"{self._map(target)} has an order that cannot be read ({error}): take it out") from error
 
     def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
         self._objects.put_order(deployment_name(target), key, order)
@@ -217,6 +219,9 @@ class SeldonServing:
                 self._holds.pop(target, None)
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _map(self, target: str) -> str:
+        return f"ConfigMap tradewind-rollout-{deployment_name(target)} in {self._objects.namespace}"
 
     def _own(self, target: str) -> None:
         """Before a write: a lock that could not be renewed may be another's by now."""

@@ -108,9 +108,8 @@ class Objects:
             metadata = {"name": _map(name), "labels": {"app.kubernetes.io/managed-by": "tradewind"}}
             self.kube.ask("POST", maps, {"metadata": metadata, **body})
 
-    def orders(self, name: str) -> dict[str, dict[str, Any]]:
-        kept = self._kept(name).items()
-        return {key.removeprefix(_ORDER): json.loads(text) for key, text in kept if key.startswith(_ORDER)}
+    def orders(self, name: str) -> dict[str, str]:
+        return {key.removeprefix(_ORDER): text for key, text in self._kept(name).items() if key.startswith(_ORDER)}
 
     def put_order(self, name: str, key: str, order: dict[str, Any] | None) -> None:
         """A merge patch of this one key: whoever keeps the record meanwhile writes another."""
