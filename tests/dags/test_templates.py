@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 from tradewind.cli import templates
 from tradewind.resources import data_path
@@ -28,22 +27,23 @@ def test_each_template_says_what_it_does() -> None:
 
 
 def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> None:
-    """All at once: a step waits much of its time."""
+    """Two at once: a step waits much of its time."""
     variables = {
         **os.environ,
         "AIRFLOW__TRADEWIND__HOME": str(environments.folder.parent),
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
     }
-    running = []
-    for name in TESTED:
+
+    def tested(name: str) -> subprocess.CompletedProcess[str]:
         folder = tmp_path / "dags" / f"my_{name}"
         templates.copy(data_path("dags") / name, folder, documents={})
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-        with (tmp_path / f"{name}.log").open("w") as log:
-            running.append((name, subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=log, stderr=subprocess.STDOUT)))
-    for name, process in running:
-        code = process.wait(400)
-        said = (tmp_path / f"{name}.log").read_text()
-        print(said)
-        if code:
-            pytest.fail(f"the test of a copy of {name}: exit code {code}\n{said[-3000:]}")
+        return subprocess.run(
+            command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        )
+
+    with ThreadPoolExecutor(2) as two:
+        ended = dict(zip(TESTED, two.map(tested, TESTED), strict=True))
+    for name, done in ended.items():
+        print(done.stdout)
+        assert done.returncode == 0, f"the test of a copy of {name}\n{done.stdout[-3000:]}"
