@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import shutil
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -131,25 +131,34 @@ def _two_versions(envs: Path) -> Iterator[tuple[str, str, dict[str, object]]]:
 
 
 def _in_turns(endpoint: str, direct: str, request: dict[str, object], load: int) -> tuple[list[float], list[float]]:
-    ended = threading.Event()
-    threads = [threading.Thread(target=_ask, args=(endpoint, request, load / 4, ended)) for _ in range(4 if load else 0)]
-    for thread in threads:
-        thread.start()
+    """Each pair in an order by chance, after a pause by chance, beside requests of another process that come by chance: where one
+    waits for the other, the queue in the model's server would be measured, and not the way to it."""
+    chance = random.Random(0)
+    others = [multiprocessing.Process(target=_ask, args=(endpoint, request, load / 4, seed)) for seed in range(4 if load else 0)]
+    for other in others:
+        other.start()
     through, alone = [], []
-    with httpx.Client(trust_env=False, timeout=30) as client:
-        for number in range(_REQUESTS + 50):
-            for url, seconds in ((endpoint, through), (direct, alone)):
-                started = time.monotonic()
-                client.post(f"{url}/infer", json=request).raise_for_status()
-                if number >= 50:  # the first ones warm up
-                    seconds.append(time.monotonic() - started)
-    ended.set()
-    for thread in threads:
-        thread.join()
+    try:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            for number in range(_REQUESTS + 50):
+                for url, seconds in chance.sample([(endpoint, through), (direct, alone)], 2):
+                    time.sleep(chance.uniform(0, 0.02))
+                    started = time.monotonic()
+                    client.post(f"{url}/infer", json=request).raise_for_status()
+                    if number >= 50:  # the first ones warm up
+                        seconds.append(time.monotonic() - started)
+    finally:
+        for other in others:
+            other.kill()
+            other.join()
     return through, alone
 
 
-def _ask(url: str, request: dict[str, object], rate: float, ended: threading.Event) -> None:
+def _ask(url: str, request: dict[str, object], rate: float, seed: int) -> None:
+    """So many requests a second, with pauses as independent clients make them."""
+    chance, due = random.Random(seed), time.monotonic()
     with httpx.Client(trust_env=False, timeout=30) as client:
-        while not ended.wait(1 / rate):
+        while True:
+            due += chance.expovariate(rate)
+            time.sleep(max(0.0, due - time.monotonic()))
             client.post(f"{url}/infer", json=request)
