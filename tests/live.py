@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,24 @@ def services(
                 up.start(dataclasses.replace(service, environment={**service.environment, **(environment or {})}))
         up.wait(lambda service: None)
         yield up, at
+
+
+@contextmanager
+def again_and_again(do: Callable[[], object], *, every_s: float) -> Iterator[None]:
+    """Done by a thread for the time of the block."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(every_s):
+            do()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,12 @@ class Released:
         assert {r["metadata"]["name"] for r in self.seldon.all("destinationrules")} == {f"{NAME}-v1"}
         view = self.serving._objects.view(NAME)
         assert seen.converged(view)
+
+
+def errors(predictor: dict[str, Any]) -> None:
+    """A change for `Released.spoil`: one request in five fails from here on."""
+    fault = {"name": "MLSERVER_MODEL_EXTRA", "value": json.dumps({"fault": "errors"})}
+    predictor["componentSpecs"][0]["spec"]["containers"][0]["env"].append(fault)
 
 
 def names(seldon: Place) -> set[str]:

@@ -7,16 +7,15 @@ pods are those that the Prometheus operator's monitors give.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from live import again_and_again
 from prometheus_server import prometheus_server
-from released import CANARY, LONG, Released, failed
+from released import CANARY, LONG, Released, errors, failed
 from seldon_place import NAMESPACE, STATISTICS, Place
 
 from tradewind.serving.seldon.desired import METRICS
@@ -56,35 +55,20 @@ def url(seldon: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         "job_name": "models", "metrics_path": "/prometheus",
         "file_sd_configs": [{"files": [str(pods)], "refresh_interval": "1s"}],
     }  # fmt: skip
-    with found_every_second(seldon, pods), prometheus_server(folder / "server", [gateway, models]) as url:
+    finding = again_and_again(lambda: find(seldon, pods), every_s=1)
+    with finding, prometheus_server(folder / "server", [gateway, models]) as url:
         yield url
 
 
-@contextmanager
-def found_every_second(seldon: Place, file: Path) -> Iterator[None]:
+def find(seldon: Place, file: Path) -> None:
     """The models' pods, as the Prometheus operator would find them: Debian's Prometheus does not ask Kubernetes."""
-    ended = threading.Event()
-
-    def find() -> None:
-        while not ended.wait(1):
-            found = [
-                {
-                    "targets": [f"{pod['status']['podIP']}:{METRICS}"],
-                    "labels": {"namespace": NAMESPACE, "pod": pod["metadata"]["name"]},
-                }
-                for pod in seldon.all("pods", labelSelector="seldon-deployment-id")
-                if pod["status"].get("podIP")
-            ]
-            (new := file.with_suffix(".new")).write_text(json.dumps(found))
-            new.replace(file)
-
-    thread = threading.Thread(target=find)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    found = [
+        {"targets": [f"{pod['status']['podIP']}:{METRICS}"], "labels": {"namespace": NAMESPACE, "pod": pod["metadata"]["name"]}}
+        for pod in seldon.all("pods", labelSelector="seldon-deployment-id")
+        if pod["status"].get("podIP")
+    ]
+    (new := file.with_suffix(".new")).write_text(json.dumps(found))
+    new.replace(file)
 
 
 @pytest.fixture(params=["envoy", "mlserver"])
@@ -109,8 +93,7 @@ def test_errors_take_a_version_back(judged: Released) -> None:
     with judged.traffic() as load:
         judged.begin(LONG)
         judged.until_canary(25)
-        fault = {"name": "MLSERVER_MODEL_EXTRA", "value": json.dumps({"fault": "errors"})}
-        judged.spoil(lambda p: p["componentSpecs"][0]["spec"]["containers"][0]["env"].append(fault))
+        judged.spoil(errors)
         record = judged.driver().finish(poll_s=0.3)
     assert record.phase == "rolled_back" and record.reason.startswith("errors: "), record.reason
     assert load.ask() == "1"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from live import until
-from released import CANARY, LONG, NAME, TARGET, Released, failed, names
+from released import CANARY, LONG, NAME, TARGET, Released, errors, failed, names
 from seldon_child import FileAlias
 from seldon_place import NAMESPACE, Place
 from served import Alias, example, roll_out
@@ -74,8 +74,7 @@ def test_live_errors_take_it_back_within_ten_seconds(released: Released) -> None
     with released.traffic() as load:
         released.begin(LONG)
         released.until_canary(25)
-        fault = {"name": "MLSERVER_MODEL_EXTRA", "value": json.dumps({"fault": "errors"})}
-        released.spoil(lambda p: p["componentSpecs"][0]["spec"]["containers"][0]["env"].append(fault))
+        released.spoil(errors)
         record = released.driver().finish(poll_s=0.3)
         time.sleep(1)
     assert record.phase == "rolled_back" and record.reason.startswith("errors: "), record.reason

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from live import again_and_again
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, Killed, World, held
 
 from tradewind.errors import RuntimeUnavailable, SpecError
@@ -296,28 +294,11 @@ def test_a_word_that_comes_too_late_is_told_so(world: World, monkeypatch: pytest
     assert world.left == {}
 
 
-@contextmanager
-def somebody_ticks(world: World) -> Iterator[None]:
-    ended = threading.Event()
-
-    def carry_on() -> None:
-        while not ended.wait(0.02):
-            world.driver().tick()
-
-    thread = threading.Thread(target=carry_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @pytest.mark.usefixtures("nobody_else_ticks")
 def test_nobody_waits_until_the_old_version_is_let_go(world: World) -> None:
     """It may be kept for hours after the switch; a page's request must not hang for them."""
     canary_at_10(world, keep_stable_s=3600)
-    with somebody_ticks(world):
+    with again_and_again(lambda: world.driver().tick(), every_s=0.02):
         began = time.monotonic()
         assert decide(world.driver(), "promote", by="ada", why="seen enough").phase == "switch"
         assert time.monotonic() - began < 5

@@ -99,7 +99,7 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
                 f"it is in phase {record.phase}"
             )
         return record
-    if _just_done(hands, record, by, why) and record and to in (None, record.stable):
+    if record and to in (None, record.stable) and _just_done(hands, record, by, why):
         return record
     champion = hands.registry.by_alias(target, CHAMPION)
     if champion is None:
@@ -129,15 +129,10 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
     return record
 
 
-def _just_done(hands: Driver, record: Record | None, by: str, why: str) -> bool:
+def _just_done(hands: Driver, record: Record, by: str, why: str) -> bool:
     """Whether the last rollout was taken back by this very order: who asks again was told before that it would be."""
-    said = f"roll back by {by}: {why}"
-    return (
-        record is not None
-        and record.phase == "rolled_back"
-        and record.reason == said
-        and hands.now() - record.updated_at < _AGAIN_S
-    )
+    same = record.phase == "rolled_back" and record.reason == f"roll back by {by}: {why}"
+    return same and hands.now() - record.updated_at < _AGAIN_S
 
 
 def _before(hands: Driver, target: str, champion: str) -> str:

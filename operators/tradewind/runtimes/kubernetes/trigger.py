@@ -66,14 +66,8 @@ class StepPodTrigger(KubernetesPodTrigger):
         while True:
             pod = await self._get_pod()
             if not pod.spec.node_name and waiting.will_ask(pod):
-                cluster = (
-                    self.kubernetes_conn_id,
-                    self.cluster_context,
-                    self.config_dict,
-                    self.connection_extras,
-                    self.in_cluster,
-                )
-                others = await Others.of(self.pod_namespace, *cluster).pods(self._others)
+                where = self.kubernetes_conn_id, self.in_cluster, self.cluster_context, self.config_dict, self.connection_extras
+                others = await Others.of(self.pod_namespace, *where).pods(self._others)
             if waiting.over(pod):
                 return self.define_pod_container_state(pod)
             await asyncio.sleep(waiting.pause(self.startup_check_interval))
