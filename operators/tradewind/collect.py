@@ -54,6 +54,9 @@ def collect(store: Store, *, held: Collection[str], keep_runs: int, grace_s: flo
     gone += [(file.uri, file.size) for file in store.files(f"{store.root}/checkpoints") if file.modified <= before]
     swept = {folder for folder, _ in gone}
     for file in store.files(f"{store.root}/cache"):
+        if not file.uri.endswith(".json"):  # half an entry: its writer was killed
+            gone += [(file.uri, file.size)] if file.modified <= before else []
+            continue
         outputs = [ref.uri for ref in store.get_manifest(file.uri).outputs.values()]
         if (not outputs and file.modified <= before) or any(
             _try_of(store, uri) in swept or uri.rsplit("/", 1)[0] in swept for uri in outputs

@@ -231,14 +231,17 @@ class Store:
         ]
 
     def delete(self, uri: str) -> None:
-        """Remove a file or a folder; nothing happens where there is none."""
+        """Remove a file or a folder, and what a writer that was killed left half-written of it; nothing where there is none."""
         fs, path = open_uri(uri)
         with explained(uri):
             if not is_local(fs):
                 if files := fs.find(path):
                     fs.rm([glob.escape(name) for name in files])
-            elif fs.exists(path):
+                return
+            if fs.exists(path):
                 fs.rm(path, recursive=True)
+            for left in Path(path).parent.glob(f".{glob.escape(Path(path).name)}.{'?' * 32}"):
+                left.unlink(missing_ok=True)
 
     def download(self, uri: str, folder: Path) -> Path:
         """A local path with what lies at ``uri``: the file itself where the store is local, else a copy in ``folder``."""

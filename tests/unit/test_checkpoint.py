@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -48,6 +50,15 @@ def save(checkpoint: Checkpoint, **files: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     checkpoint.saved()
+
+
+def killed_while_writing(path: Path) -> None:
+    """A process writes the file and is ended by SIGKILL when half of it is there."""
+    code = (
+        "import os, pathlib, sys; from tradewind.store import _placed\n"
+        "with _placed(pathlib.Path(sys.argv[1])) as file: file.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
 
 
 def contents(checkpoint: Checkpoint) -> dict[str, str]:
@@ -171,6 +182,32 @@ def test_a_reader_never_sees_half(tmp_path: Path) -> None:
         thread.join()
 
 
+def test_one_that_is_killed_before_it_removes_the_one_before_leaves_nothing(
+    tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tries.begin("1"), model="20")
+    tries.age()
+    second = tries.begin("2")
+    with monkeypatch.context() as killed:
+        killed.setattr(tries.store, "delete", lambda uri: None)
+        save(second, model="40")
+    assert len(tries.store.checkpoints(KEY)) == 2
+    third = tries.begin("3")
+    assert contents(third) == {"model": "40"}
+    third.remove()
+    assert tries.store.checkpoints(KEY) == []
+
+
+def test_what_a_killed_one_left_half_written_goes_with_it(tmp_path: Path) -> None:
+    tries = Tries(Store(str(tmp_path / "store")), tmp_path / "scratch")
+    first = tries.begin("1")
+    save(first, model="20")
+    killed_while_writing(Path(tries.store.checkpoints(KEY)[0].uri.removeprefix("file://")))
+    assert len(tries.store.files(tries.store.root)) == 2
+    tries.begin("2").remove()
+    assert tries.store.files(tries.store.root) == []
+
+
 def test_without_a_key_nothing_is_kept(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint")
     save(checkpoint, model="20")
@@ -186,3 +223,13 @@ def test_garbage_collection_frees_old_ones(tries: Tries) -> None:
     assert contents(tries.begin("2")) == {"model": "20"}
     assert collect(tries.store, held=(), keep_runs=1, grace_s=-1) == said
     assert contents(tries.begin("2")) == {}
+
+
+@pytest.mark.parametrize("kind", ["cache", "checkpoints"])
+def test_garbage_collection_frees_what_is_half_written(tmp_path: Path, kind: str) -> None:
+    store = Store(str(tmp_path / "store"))
+    killed_while_writing(Path(store.root.removeprefix("file://")) / kind / "aa" / "some.json")
+    (left,) = store.files(store.root)
+    assert collect(store, held=(), keep_runs=1, grace_s=3600).uris == []
+    assert collect(store, held=(), keep_runs=1, grace_s=-1).uris == [left.uri]
+    assert store.files(store.root) == []

@@ -90,6 +90,19 @@ def test_a_port_that_is_taken_is_not_chosen() -> None:
     assert free_port(wanted) == wanted
 
 
+def test_a_free_port_is_given_to_nobody_else_until_its_server_is_there() -> None:
+    """Not even to a connection: of 2,000 some would have one of 200 ports by chance."""
+    kept = {free_port() for _ in range(200)}
+    assert len(kept) == 200
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
+        for _ in range(2000):
+            with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+                assert client.getsockname()[1] not in kept
+    for port in kept:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
 def model_folder(folder: Path) -> ArtifactRef:
     folder.mkdir()
     (folder / "MLmodel").write_text("flavors: {}")

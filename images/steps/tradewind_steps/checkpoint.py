@@ -40,6 +40,7 @@ class Checkpoint:
         self._store = store
         self._uri = store.checkpoint_uri(key, writer) if store else ""
         self.resumed_from: str | None = None  # URI of what an earlier try saved
+        self._before: set[str] = set()  # URIs of what ours takes the place of, by its first save
         if store:
             self._restore(store, store.checkpoints(key))
 
@@ -54,12 +55,13 @@ class Checkpoint:
         packed = self.folder.with_name(f"{self.folder.name}.zip")
         try:
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+                archive.comment = "\n".join(self._before).encode()  # for the next try, where this one is killed before they go
                 for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
                     archive.write(path, path.relative_to(self.folder).as_posix())
             self._store.replace(packed, self._uri)
-            if self.resumed_from and self.resumed_from != self._uri:  # a lost pod's, it may be: then it is the same try
-                self._store.delete(self.resumed_from)  # ours has all that was in it
-            self.resumed_from = None
+            for uri in self._before - {self._uri}:  # a lost pod's, it may be: then it is the same try
+                self._store.delete(uri)  # ours has all that was in it
+            self._before.clear()
         except (OSError, StoreError) as error:
             log.warning("The checkpoint could not be kept, the one before it stays: %s", error)
         finally:
@@ -77,7 +79,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Forget it: the work is done."""
         if self._store:
-            for uri in {self._uri, self.resumed_from or self._uri}:
+            for uri in {self._uri, *self._before}:
                 self._store.delete(uri)
 
     def _restore(self, store: Store, found: list[File]) -> None:
@@ -86,6 +88,7 @@ class Checkpoint:
             try:
                 with temporary_folder() as copy, zipfile.ZipFile(store.download(file.uri, Path(copy))) as archive:
                     archive.extractall(self.folder)
+                    self._before = {file.uri} | ({other.uri for other in found} & set(archive.comment.decode().splitlines()))
             except (FileNotFoundError, zipfile.BadZipFile) as error:
                 log.warning("The checkpoint %s cannot be read and is left out: %s", file.uri, error)
                 shutil.rmtree(self.folder)

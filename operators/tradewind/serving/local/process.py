@@ -194,7 +194,7 @@ class ServerProcess:
 
 
 def free_port(wanted: int = 0) -> int:
-    """``wanted`` where it is free on loopback, else any free port."""
+    """``wanted`` where it is free on loopback, else any free port: that one is kept for a server for about a minute."""
     for port in dict.fromkeys((wanted, 0)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,8 +202,20 @@ def free_port(wanted: int = 0) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            if not port:
+                _keep(probe)
             return int(probe.getsockname()[1])
     raise RuntimeUnavailable("There is no free port on 127.0.0.1")
+
+
+def _keep(bound: socket.socket) -> None:
+    """A server may take seconds to start, and the kernel would meanwhile give its port to any connection or to another server.
+
+    It does not where a connection to the port has just been closed by this end; a server may still listen there.
+    """
+    bound.listen()
+    with socket.create_connection(bound.getsockname()):
+        bound.accept()[0].close()
 
 
 def started_at(pid: int) -> float | None:
