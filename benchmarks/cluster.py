@@ -152,7 +152,9 @@ def airflow_with_pods(envs: Path) -> Iterator[Pods]:
         subprocess.run([python, "-c", _ROWS, f"s3://{BUCKET}/data/rows.parquet"], check=True)
         services.start(_mlflow(home / "mlflow", at.mlflow, python))
         at.write(home)
-        services.start(embedded.services(home, home / "dags", at, options=options)[0])
+        for service in embedded.services(home, home / "dags", at, options=options):
+            if service.name.startswith("airflow"):
+                services.start(service)
         services.wait(lambda service: print(f"  {service.name} is up", flush=True))
         api = AirflowApi(at.airflow)
         for dag_id in ("pod_ours", "pod_bare"):

@@ -63,7 +63,7 @@ def services(
     with running(home) as up:
         at.write(home)
         for service in embedded.services(home, dags, at):
-            if service.name in names:
+            if service.name.partition("-")[0] in names:
                 up.start(dataclasses.replace(service, environment={**service.environment, **(environment or {})}))
         up.wait(lambda service: None)
         yield up, at

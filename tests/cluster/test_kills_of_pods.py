@@ -45,7 +45,7 @@ def running(platform: Platform, cluster: Cluster) -> Callable[..., list[tuple[st
 
 @pytest.fixture(scope="module")
 def another_triggerer(platform: Platform, cluster: Cluster) -> Iterator[Callable[[], None]]:
-    """Starts one: `airflow standalone` does not start a second. They stay, for those that follow."""
+    """Starts one more. They stay, for those that follow."""
     port = platform.at.airflow.rsplit(":", 1)[1]
     settings = embedded.airflow_environment(
         platform.home, platform.dags, platform.at, port, options=cluster.airflow_settings(jobs.PROFILES)

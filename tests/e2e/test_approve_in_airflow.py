@@ -189,7 +189,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, environments: Environments) 
     with running(home) as up:
         at.write(home)
         for service in embedded.services(home, dags, at):
-            if service.name == "airflow":
+            if service.name.startswith("airflow"):
                 up.start(dataclasses.replace(service, environment={**service.environment, **own}))
             elif service.name == "mlflow":
                 up.start(service)

@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 from live import CHAIN, gone, linked_home, until
-from processes import environment, of_home, of_step
+from processes import environment, of_home, of_step, words
 
 from tradewind.contract import SPEC_VARIABLE
 from tradewind.runtimes.environments import Environments
@@ -191,6 +191,19 @@ def test_interrupted_midway(start: Start, home: Path, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert sorted(name for name, task in figures["tasks"].items() if task["reused"]) == sorted(CHAIN[:4])
     assert figures["prediction"]["version"] == "1"
+    assert of_home(home) == []
+
+
+def test_a_scheduler_that_dies_is_started_again(start: Start, home: Path, tmp_path: Path) -> None:
+    """In the middle of a training: the run goes on to its end."""
+    process = start("--exit", "--conf", '{"trees": 9}', "--json", str(tmp_path / "figures.json"))
+    learning(process)
+    [scheduler] = [p for p in psutil.Process(process.pid).children() if words(p)[-1:] == ["scheduler"]]
+    scheduler.kill()
+    assert process.wait(PATIENCE) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["tasks"]["train"] | {"seconds": 0} == {"seconds": 0, "state": "success", "reused": False}
+    assert "airflow-scheduler ended with exit code -9 and is started again" in said(tmp_path)
     assert of_home(home) == []
 
 

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from live import linked_home, services
+import psutil
+from live import gone, linked_home, services
 
 from tradewind.registry import Registry
 from tradewind.runtimes.environments import Environments
@@ -33,9 +34,9 @@ def test_all_passes_and_nothing_stays_then_what_ended_fails(tmp_path: Path, envi
             assert registry._call("GET", "registered-models/search", {}).get("registered_models", []) == []
         assert list((home / "store").iterdir()) == []
 
-        mlflow = next(process for service, process in up._running if service.name == "mlflow")
+        mlflow = psutil.Process(up.pid("mlflow"))
         mlflow.terminate()
-        mlflow.wait(30)
+        gone([mlflow], within_s=30)
         code, lines = doctor(home)
         assert code == 1
         assert [name for name, line in lines.items() if line["state"] == "fail"] == ["MLflow"]

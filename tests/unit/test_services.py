@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from live import gone
+from live import gone, until
 
 from tradewind.cli import embedded
-from tradewind.cli.services import answers, running
+from tradewind.cli.services import Service, answers, running
+from tradewind.errors import RuntimeUnavailable
 
 COMMAND = """
 import sys, time
@@ -24,7 +26,7 @@ from pathlib import Path
 from tradewind.cli.services import Service, running
 with running(Path(sys.argv[1])) as services:
     services.start(Service(name="one", command=["sleep", "600"], environment={"OWN": "1"}, ready=lambda: True))
-    print(services._running[0][1].pid, flush=True)
+    print(services.pid("one"), flush=True)
     time.sleep(600)
 """
 
@@ -63,6 +65,52 @@ def test_a_killed_ones_services_are_ended_by_the_next(tmp_path: Path) -> None:
     assert left.is_running()
     with running(tmp_path):
         gone([left], within_s=10)
+
+
+def test_what_ends_after_it_has_answered_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With what it left: a few times, then there is a reason."""
+    (tmp_path / "code.py").write_text("import subprocess, time; subprocess.Popen(['sleep', '600']); print('up'); time.sleep(600)")
+    with running(tmp_path) as services:
+        services.start(Service(name="one", command=[sys.executable, "-u", str(tmp_path / "code.py")], ready=lambda: True))
+        log = tmp_path / "logs" / "one.log"
+        services.wait(lambda service: None)
+        for number in range(1, 4):
+            until(lambda number=number: log.read_text() == "up\n" * number, within_s=20, what="its start")
+            leader = psutil.Process(services.pid("one"))
+            family = [leader, *until(leader.children, within_s=10, what="its child")]
+            leader.kill()
+            gone([leader], within_s=10)
+            services.check()
+            gone(family, within_s=10)
+            assert psutil.Process(services.pid("one")).is_running()
+            assert str(services.pid("one")) in (tmp_path / "processes.json").read_text()
+        assert caplog.text.count("one ended with exit code -9 and is started again; its log: ") == 3
+        last = psutil.Process(services.pid("one"))
+        last.kill()
+        gone([last], within_s=10)
+        with pytest.raises(RuntimeUnavailable, match=r"one ended with exit code -9; the end of .*one\.log:\nup"):
+            services.check()
+
+
+def test_what_ends_before_it_answers_is_told_with_its_log(tmp_path: Path) -> None:
+    with running(tmp_path) as services:
+        services.start(Service(name="one", command=["sh", "-c", "echo no port; exit 3"], ready=lambda: False))
+        with pytest.raises(RuntimeUnavailable, match=r"one ended with exit code 3; the end of .*one\.log:\nno port"):
+            services.wait(lambda service: None)
+
+
+def test_what_must_end_well_before_it_does_so_first(tmp_path: Path) -> None:
+    """With its environment, into its log."""
+    with running(tmp_path) as services:
+        before = Service(
+            name="one", before=["sh", "-c", "echo before $OWN"], command=["sh", "-c", "echo then; sleep 600"],
+            environment={"OWN": "1"}, ready=lambda: "then" in (tmp_path / "logs" / "one.log").read_text(),
+        )  # fmt: skip
+        services.start(before)
+        services.wait(lambda service: None)
+        assert (tmp_path / "logs" / "one.log").read_text() == "before 1\nthen\n"
+        with pytest.raises(RuntimeUnavailable, match=r"two cannot start: exit code 4; the end of .*two\.log:\nno disk"):
+            services.start(dataclasses.replace(before, name="two", before=["sh", "-c", "echo no disk; exit 4"]))
 
 
 @pytest.mark.parametrize("text", ["", '{"processes": [[1,', "[]", '{"processes": [7]}', '[{"pid": 1, "started": 2.0}]'])

@@ -6,13 +6,15 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+
+import httpx
 
 from tradewind.cli.services import Service, answers
 from tradewind.errors import SpecError
@@ -54,7 +56,7 @@ class Addresses:
 
 
 def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[str, str] | None = None) -> list[Service]:
-    """The three services, in the order in which to start them: the slowest first.
+    """MLflow, the serving, and Airflow's parts.
 
     Args:
         options: of the section ``[tradewind]`` of Airflow's configuration, beside home and tracking_uri.
@@ -66,15 +68,6 @@ def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[s
     mlflow = home / "mlflow"
     mlflow.mkdir(parents=True, exist_ok=True)
     return [
-        Service(
-            name="airflow",
-            command=[sys.executable, "-m", "airflow", "standalone"],
-            environment=airflow_environment(home, dags, addresses, airflow_port, options=options),
-            # The first request to the task API takes seconds; a task that asks before would give up.
-            ready=lambda: answers(f"{addresses.airflow}/execution/health") and answers(f"{addresses.airflow}/api/v2/version"),
-            patience=180,
-            stop=signal.SIGINT,
-        ),
         Service(
             name="mlflow",
             command=[
@@ -90,7 +83,31 @@ def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[s
             command=[sys.executable, "-m", "tradewind", "serve", "--home", str(home), "--port", serving_port],
             ready=lambda: answers(f"{addresses.serving}/v2/health/ready"),
         ),
+        *_airflow(addresses.airflow, airflow_environment(home, dags, addresses, airflow_port, options=options)),
     ]  # fmt: skip
+
+
+def _airflow(url: str, environment: Mapping[str, str]) -> list[Service]:
+    """Its parts one by one: ``airflow standalone`` goes on without one that has ended, and nothing runs any more."""
+    airflow = [sys.executable, "-m", "airflow"]
+
+    def is_ready(part: str) -> bool:
+        if part == "api-server":
+            # The first request to the task API takes seconds; a task that asks before would give up.
+            return answers(f"{url}/execution/health") and answers(f"{url}/api/v2/version")
+        return healthy(url, part)
+
+    return [
+        Service(
+            name=f"airflow-{part}",
+            before=[*airflow, "db", "migrate"] if part == "api-server" else (),
+            command=[*airflow, part],
+            environment=environment,
+            ready=partial(is_ready, part),
+            patience=180,
+        )
+        for part in ("api-server", "scheduler", "dag-processor", "triggerer")
+    ]
 
 
 def settings(home: Path) -> Settings:
@@ -114,7 +131,8 @@ def airflow_environment(
         # SQLite lets one write at a time. On a busy machine the others' patience of 5 s is not enough.
         "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=60"},
         "api": {"host": "127.0.0.1", "port": port, "base_url": addresses.airflow, "workers": 1},
-        "scheduler": {"scheduler_idle_sleep_time": 0.25},
+        # What a scheduler that was killed had under way is taken up by the one that is started in its place.
+        "scheduler": {"scheduler_idle_sleep_time": 0.25, "orphaned_tasks_check_interval": 15},
         "dag_processor": {"refresh_interval": 10, "parsing_processes": 1},
         "logging": {"worker_log_server_port": free_port(8793), "trigger_log_server_port": free_port(8794)},
         "workers": {"min_heartbeat_interval": 1, "execution_api_timeout": 30},
@@ -175,6 +193,15 @@ def flights_data(target: Path) -> None:
         else:
             shutil.copyfile(str(table.locate()), part)
         part.replace(target / name)
+
+
+def healthy(airflow: str, part: str) -> bool:
+    """Whether that part of Airflow has lately said that it lives."""
+    try:
+        said = httpx.get(f"{airflow}/api/v2/monitor/health", timeout=15)
+        return bool(said.is_success and said.json()[part.replace("-", "_")]["status"] == "healthy")
+    except httpx.HTTPError:
+        return False
 
 
 def templates() -> Path:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -29,6 +30,7 @@ from tradewind.serving.local.process import end_left_over, started_at
 
 log = logging.getLogger("tradewind")
 _POLL = 0.1  # seconds
+_RESTARTS = 3  # of one service; one that ends again and again has a reason that its log tells
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -37,6 +39,7 @@ class Service:
     """One process.
 
     Attributes:
+        before: a command that must have ended well before this one starts.
         ready: true as soon as it answers.
         patience: seconds until it must be ready.
         stop: the signal that asks it to end by itself; after ``grace`` seconds its group is ended.
@@ -45,10 +48,19 @@ class Service:
     name: str
     command: Sequence[str]
     ready: Callable[[], bool]
+    before: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     patience: float = 120
     stop: signal.Signals = signal.SIGTERM
     grace: float = 5
+
+
+@dataclass(kw_only=True)
+class _Running:
+    service: Service
+    process: subprocess.Popen[bytes]
+    answered: bool = False
+    restarts: int = 0
 
 
 class Services:
@@ -61,22 +73,29 @@ class Services:
     def __init__(self, home: Path) -> None:
         self._logs = home / "logs"
         self._list = home / "processes.json"
-        self._running: list[tuple[Service, subprocess.Popen[bytes]]] = []
+        self._running: list[_Running] = []
 
     def start(self, service: Service) -> None:
+        """Start a service; `wait` for it.
+
+        Raises:
+            RuntimeUnavailable: what must have ended well before it did not; carries the end of its log.
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
+        self.log(service).write_bytes(b"")
+        if service.before:
+            with self.log(service).open("ab") as log:
+                code = subprocess.run(service.before, **_apart(service, log), check=False).returncode
+            if code:
+                raise RuntimeUnavailable(f"{service.name} cannot start: exit code {code}{self._tail(service)}")
         # What was started and is not on the list would be left behind.
-        with self.log(service).open("wb") as log, _undisturbed():
-            process = subprocess.Popen(
-                service.command,
-                env={**_inherited(), **service.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._running.append((service, process))
-            write_json(self._list, {"processes": [(p.pid, started_at(p.pid)) for _, p in self._running]})
+        with _undisturbed():
+            self._running.append(_Running(service=service, process=self._process(service)))
+            self._write_list()
+
+    def pid(self, name: str) -> int:
+        """The process of that service."""
+        return next(running.process.pid for running in self._running if running.service.name == name)
 
     def log(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
@@ -87,13 +106,13 @@ class Services:
         Raises:
             RuntimeUnavailable: one ended, or did not answer in time; carries the end of its log.
         """
-        waiting = {id(service): service for service, _ in self._running}
         started = time.monotonic()
-        while waiting:
+        while waiting := [running for running in self._running if not running.answered]:
             self.check()
-            for key, service in list(waiting.items()):
+            for running in waiting:
+                service = running.service
                 if service.ready():
-                    del waiting[key]
+                    running.answered = True
                     said(service)
                 elif time.monotonic() - started > service.patience:
                     raise RuntimeUnavailable(
@@ -102,20 +121,32 @@ class Services:
             time.sleep(_POLL)
 
     def check(self) -> None:
-        """Raises RuntimeUnavailable where a service has ended by itself."""
-        for service, process in self._running:
-            if process.poll() is not None:
-                raise RuntimeUnavailable(f"{service.name} ended with exit code {process.returncode}{self._tail(service)}")
+        """Start again what has ended by itself, as whatever keeps services elsewhere would; a warning tells of it.
+
+        Raises:
+            RuntimeUnavailable: one ended that had never answered, or ended too often; carries the end of its log.
+        """
+        for running in self._running:
+            service, code = running.service, running.process.poll()
+            if code is None:
+                continue
+            if not running.answered or running.restarts == _RESTARTS:
+                raise RuntimeUnavailable(f"{service.name} ended with exit code {code}{self._tail(service)}")
+            log.warning("%s ended with exit code %d and is started again; its log: %s", service.name, code, self.log(service))
+            _end_group(running.process.pid, 0)
+            with _undisturbed():
+                running.process, running.restarts = self._process(service), running.restarts + 1
+                self._write_list()
 
     def stop(self) -> None:
         # Steps have groups of their own: they end as soon as they notice that their tasks have gone.
-        family = [member for _, process in self._running for member in _descendants(process.pid)]
-        for service, process in self._running:
+        family = [member for running in self._running for member in _descendants(running.process.pid)]
+        for running in self._running:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(service.stop)
-        for service, process in self._running:
-            _end_group(process.pid, service.grace)
-            process.wait()
+                running.process.send_signal(running.service.stop)
+        for running in self._running:
+            _end_group(running.process.pid, running.service.grace)
+            running.process.wait()
         _wait(family, 10)
         self._running.clear()
         self._list.unlink(missing_ok=True)
@@ -131,9 +162,25 @@ class Services:
             log.warning("%s cannot be read: what an earlier start left running, if anything, is not ended", self._list)
         self._list.unlink()
 
+    def _process(self, service: Service) -> subprocess.Popen[bytes]:
+        with self.log(service).open("ab") as log:
+            return subprocess.Popen(service.command, **_apart(service, log))
+
+    def _write_list(self) -> None:
+        pids = [running.process.pid for running in self._running]
+        write_json(self._list, {"processes": [(pid, started_at(pid)) for pid in pids]})
+
     def _tail(self, service: Service) -> str:
         lines = self.log(service).read_text(errors="replace").splitlines()[-15:]
         return f"; the end of {self.log(service)}:\n" + "\n".join(lines)
+
+
+def _apart(service: Service, log: IO[bytes]) -> dict[str, Any]:
+    """How its processes start: with its environment and log, in a group of their own."""
+    return {
+        "env": {**_inherited(), **service.environment}, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT,
+        "start_new_session": True,
+    }  # fmt: skip
 
 
 def _inherited() -> dict[str, str]:
