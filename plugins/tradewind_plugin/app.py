@@ -17,6 +17,7 @@ from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from tradewind.errors import SpecError, TradewindError
+from tradewind.operators import form  # noqa: F401 - its format must be known where a form's values are checked
 from tradewind.registry import Registry
 from tradewind.settings import Settings
 from tradewind.store import Store, segment

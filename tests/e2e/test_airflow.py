@@ -47,7 +47,11 @@ def test_every_link_opens(platform: Platform, copied: str) -> None:
 
 
 def test_wrong_params_are_refused(platform: Platform) -> None:
-    for conf, field in (({"tolerance": 7}, "tolerance"), ({"trees": "many"}, "trees"), ({"min_rows": 0}, "min_rows")):
+    falling = {"canary": [{"weight": 50}, {"weight": 10}]}
+    for conf, field in (
+        ({"tolerance": 7}, "tolerance"), ({"trees": "many"}, "trees"), ({"min_rows": 0}, "min_rows"), (falling, "canary"),
+        (falling, "steps whose weights rise"),
+    ):  # fmt: skip
         answer = platform.http.post("/dags/two_at_once/dagRuns", json={"logical_date": None, "conf": conf})
         assert answer.status_code in (400, 422), answer.text
         assert field in answer.text

@@ -67,6 +67,7 @@ def test_a_replay_has_metrics_of_its_own() -> None:
     [
         ([], True), ([{"weight": 10, "bake_s": 1.5}, {"weight": 50}], True), ([{"weight": 0}], False), ([{"weight": 100}], False),
         ([{"bake_s": 10}], False), ([{"weight": 10, "bake": 10}], False), ([{"weight": 10, "bake_s": -1}], False), ("10", False),
+        ([{"weight": 50}, {"weight": 10}], False), ([{"weight": 10}, {"weight": 10}], False), (["10"], False), (None, False),
     ],
 )  # fmt: skip
 def test_a_canary_is_a_list_of_shares(steps: Any, good: bool) -> None:

@@ -8,11 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from jsonschema import FormatChecker
+
 from tradewind.profiles import Profile
 from tradewind.rules import ALL_METRICS, METRICS
 
 _SLICE = r"(slice *\( *[^()]+ *\) *\. *)?"
 _BOUND = r"([+-]?[0-9.]+([eE][+-]?[0-9]+)?|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
+_RISING = "list of steps whose weights rise"
+
+
+def _rise(steps: object) -> bool:
+    """JSON Schema cannot compare one item with the next. What is wrong otherwise is said by the rest of the schema."""
+    there = [step.get("weight") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    weights = [weight for weight in there if isinstance(weight, int)]
+    return weights == sorted(set(weights))
+
+
+# Known in each process that imports this: those that read a Dag's file, and the API server by the plugin.
+FormatChecker.checkers[_RISING] = (_rise, ())
 
 
 def profile() -> dict[str, Any]:
@@ -31,10 +45,11 @@ def rules(task: str | None = None) -> dict[str, Any]:
 
 
 def canary() -> dict[str, Any]:
-    """Steps of a canary: ``{"weight": percent, "bake_s": seconds}`` each."""
+    """Steps of a canary: ``{"weight": percent, "bake_s": seconds}`` each, with rising weights."""
     fields = {"weight": {"type": "integer", "minimum": 1, "maximum": 99}, "bake_s": {"type": "number", "minimum": 0}}
     return {
         "type": "array",
+        "format": _RISING,
         "items": {"type": "object", "properties": fields, "required": ["weight"], "additionalProperties": False},
     }
 
