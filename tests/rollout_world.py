@@ -79,10 +79,11 @@ class World:
     def infer(self, target: str, version: str, request: dict[str, Any]) -> dict[str, Any]:
         return {"outputs": [{"data": [self.answers[version]]}]}
 
-    def shift(self, target: str, weights: dict[str, int]) -> None:
+    def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
         with self._call("shift"):
-            if missing := {version for version, weight in weights.items() if weight and version not in self.versions}:
-                raise RolloutAborted(f"{missing} is not loaded")
+            there = {version for version, served in self.versions.items() if served.ready or even_unready}
+            if missing := {version for version, weight in weights.items() if weight} - there:
+                raise RolloutAborted(f"{missing} is not loaded or not ready")
             self.versions = {
                 version: dataclasses.replace(
                     served, weight=weights.get(version, 0), mirror=0 if weights.get(version) else served.mirror

@@ -21,6 +21,8 @@ with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1,
         by = f"{dag_run.triggering_user_name or 'Airflow'}, {dag_run.dag_id} / {dag_run.run_id}"
         with driver(params["model"], holder=by, say=print) as hands:
             record = roll_back(hands, params["model"], to=params["to"], by=by, why=params["reason"])
-        return {"metrics": {"name": record.target, "version": record.version, "instead_of": record.stable}}
+        back = record.phase == "rolled_back"  # a rollout that was under way
+        serves, left = (record.stable, record.version) if back else (record.version, record.stable)
+        return {"metrics": {"name": record.target, "version": serves, "instead_of": left}}
 
     rollback()

@@ -142,5 +142,7 @@ def test_a_person_takes_the_release_back_by_hand_and_by_a_dag(dags: Dags, first:
     assert tradewind(dags, "hold", NAME, "--reason", "x").stderr.startswith("RolloutOver: No rollout of late is under way")
 
     shutil.copytree(data_path("dags") / "rollback", dags.folder / "rollback")
-    assert dags.run("rollback", model=NAME, to=before, reason="a mistake").state == "success"
+    run = dags.run("rollback", model=NAME, to=before, reason="a mistake")
+    assert run.state == "success"
+    assert run.metrics("rollback") == {"name": NAME, "version": before, "instead_of": "2"}
     assert champion(dags) == before

@@ -194,6 +194,21 @@ def test_interrupted_midway(start: Start, home: Path, tmp_path: Path) -> None:
     assert of_home(home) == []
 
 
+def test_a_drill_shows_how_a_bad_version_is_taken_back(start: Start, home: Path, tmp_path: Path) -> None:
+    process = start("--exit", "--canary-fault", "errors", "--json", str(tmp_path / "figures.json"))
+    assert process.wait(PATIENCE) == 0
+    drill = json.loads((tmp_path / "figures.json").read_text())["drill"]
+    assert (drill["fault"], drill["version"], drill["champion"]) == ("errors", "2", "1")
+    assert drill["reason"].startswith("errors: ")
+    assert drill["canary_errors"] > 0 and drill["canary_requests"] >= drill["canary_errors"]
+    assert drill["champion_requests"] > 0 and drill["champion_errors"] == 0, "the champion never stopped serving"
+    assert 0 <= drill["seconds_to_zero"] < 10 and drill["seconds_to_detect"] > 0
+    output = said(tmp_path)
+    assert "A drill: the next version is a bad one (errors)" in output
+    assert drill["reason"].split(":")[0] in output
+    assert of_home(home) == []
+
+
 def test_a_scheduler_that_dies_is_started_again(start: Start, home: Path, tmp_path: Path) -> None:
     """In the middle of a training: the run goes on to its end."""
     process = start("--exit", "--conf", '{"trees": 9}', "--json", str(tmp_path / "figures.json"))

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 from live import linked_home, until
-from served import CLI, TARGET, Alias, Supervisor, predict, refer, roll_out, variant
+from served import CLI, TARGET, Alias, Refer, Supervisor, predict, refer, roll_out, variant
 
 from tradewind.errors import RolloutAborted, RuntimeUnavailable
 from tradewind.runtimes.environments import Environments
@@ -43,6 +43,23 @@ def test_what_crashes_is_started_again(supervisor: Supervisor, served: Serving, 
     assert served.observe(TARGET).versions["3"].restarts == 1
     assert predict(served, models)["model_version"] == "3"
     assert "ended by SIGKILL" in supervisor.log.read_text()
+
+
+def test_requests_go_back_even_to_a_version_that_does_not_answer_now(
+    supervisor: Supervisor, served: Serving, refer: Refer, models: Path
+) -> None:
+    """Away from the other is what is wanted; the supervisor starts it again."""
+    old = supervisor.child("mlserver")
+    served.load(TARGET, "4", refer(models / "trees"))
+    served.shift(TARGET, {"3": 90, "4": 10})
+    old.kill()
+    until(lambda: not served.observe(TARGET).versions["3"].ready, within_s=60, what="the crash of version 3")
+    with pytest.raises(RolloutAborted, match="version 3 cannot get 100%"):
+        served.shift(TARGET, {"3": 100})
+    served.shift(TARGET, {"3": 100}, even_unready=True)
+    assert served.observe(TARGET).weights == {"3": 100}
+    until(lambda: _answers(served, models), within_s=60, what="an answer of version 3")
+    served.unload(TARGET, "4")
 
 
 def _answers(serving: Serving, models: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ class Released:
     def until_canary(self, weight: int) -> None:
         driver = self.driver()
         until(lambda: driver.tick() and self.weights.get("2") == weight, within_s=120, what=f"{weight}%")
+
+    def finished(self) -> tuple[Record, float]:
+        """The rollout carried to its end, and the seconds from the decision to take it back until it got no more requests."""
+        driver, zero = self.driver(), 0.0
+        while not (record := driver.tick().record).ended:
+            if record.phase == "roll_back" and not zero and self.weights == {"1": 100}:
+                zero = time.time()
+            time.sleep(0.1)
+        decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
+        return record, (zero or time.time()) - decided
 
     @property
     def weights(self) -> dict[str, int]:

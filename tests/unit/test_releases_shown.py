@@ -24,6 +24,18 @@ RECORD: dict[str, Any] = {
             ["1970-01-01 00:00:01 UTC  rolled back version 12, 11 serves", "    by anna: too slow"],
         ),
         (
+            {
+                "why": "promote by anna: seen enough",
+                "orders": [{"do": "hold", "by": "bo", "why": "a look"}, {"do": "promote", "by": "anna", "why": "seen enough"}],
+            },
+            [
+                "1970-01-01 00:00:01 UTC  released version 12, in place of 11",
+                f"    by {RUN}: promote by anna:",
+                "    seen enough",
+                "    hold by bo: a look",
+            ],
+        ),
+        (
             {"outcome": "rolled back", "serves": None, "by": "anna"},
             ["1970-01-01 00:00:01 UTC  rolled back version 12, nothing serves", "    by anna"],
         ),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, MIRROR, PASSED, TARGET, Behaviour, World
+
+from tradewind.errors import RolloutAborted
 
 
 def phases(record: Any) -> list[str]:
@@ -82,6 +86,46 @@ def test_a_bad_canary_is_taken_back(world: World, behaviour: Behaviour, says: st
     [note] = world.notes.values()
     assert (note["outcome"], note["serves"], note["reason"]) == ("rolled back", "1", record.reason)
     assert max(sample["weight"] for sample in record.samples) == 10, "it never got more"
+
+
+def test_a_canary_that_does_not_answer_is_taken_back_after_some_seconds(world: World) -> None:
+    world.begin("2", CANARY)
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    world.versions["2"] = dataclasses.replace(world.versions["2"], ready=False, error="it is full")
+    began = world.now
+    record = world.to_the_end()
+    assert record.reason == "version 2 has not answered for 5 s: it is full"
+    assert (world.now - began < 10, world.state()) == (True, ALL_OLD)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "refused", "says"),
+    [
+        ([1.0, 2.0], "", "To what the clients of m send today, version 2 answers 1 numbers, not 2"),
+        (
+            [1.0],
+            "wants the column age",
+            "What the clients of m send today is not answered by the new version: wants the column age",
+        ),
+    ],
+)
+def test_what_clients_send_today_is_asked_of_the_new_version_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, outputs: list[float], refused: str, says: str
+) -> None:
+    smoke = Path(world.model("1").uri.removeprefix("file://")) / "smoke.json"
+    smoke.write_text(json.dumps({"request": {"of": "clients"}, "outputs": outputs}))
+    infer = world.infer
+
+    def answer(target: str, version: str, request: dict[str, Any]) -> dict[str, Any]:
+        if refused and request == {"of": "clients"}:
+            raise RolloutAborted(refused)
+        return infer(target, version, request)
+
+    monkeypatch.setattr(world, "infer", answer)
+    world.begin("2", CANARY)
+    assert world.to_the_end().reason == says
+    assert ("shift" in world.calls, world.state()) == (False, ALL_OLD)
 
 
 def test_errors_that_both_have_speak_against_neither(world: World) -> None:

@@ -143,11 +143,58 @@ def test_a_rollback_does_not_wait_for_figures(world: World, monkeypatch: pytest.
         raise RuntimeUnavailable("The gateway's statistics cannot be read")
 
     monkeypatch.setattr(world, "statistics", unreachable)
-    with pytest.raises(RuntimeUnavailable):
-        world.driver().tick()
     world.driver().order("roll_back", by="ada", why="blind")
     assert world.to_the_end().phase == "rolled_back"
     assert world.state() == ALL_OLD
+
+
+def test_a_rollback_does_not_wait_for_the_registry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs would keep each look waiting. It is asked once the requests are back."""
+    asked: list[dict[str, int]] = []
+    by_alias = world.by_alias
+    monkeypatch.setattr(world, "by_alias", lambda *given: asked.append(world.observe(TARGET).weights) or by_alias(*given))
+    canary_at_10(world)
+    asked.clear()
+    world.driver().order("roll_back", by="ada", why="no")
+    assert world.to_the_end().phase == "rolled_back"
+    assert asked and {tuple(weights.items()) for weights in asked} == {(("1", 100),)}
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
+def test_a_rollback_that_comes_while_a_version_is_released_takes_the_release_back(world: World) -> None:
+    world.begin("2")
+    while world.driver().tick().record.phase != "release":
+        world.passes()
+    record = roll_back(world.driver(), TARGET, by="ada", why="complaints")
+    assert (record.phase, record.version) == ("done", "1")
+    assert world.state() == ALL_OLD
+    assert {(note["version"], note["why"]) for note in world.releases(TARGET)} == {("1", "complaints"), ("2", "")}
+
+
+def test_a_champion_that_is_set_back_by_hand_in_the_midst_of_the_release_stays(world: World) -> None:
+    world.begin("2")
+    while world.alias != "2":
+        world.driver().tick()
+        world.passes()
+    world.alias = "1"
+    record = world.to_the_end()
+    assert (record.phase, world.state()) == ("rolled_back", ALL_OLD)
+    assert "but it was 2 just now: it was changed by hand" in record.reason
+
+
+def test_all_that_persons_wanted_is_in_the_release_record(world: World) -> None:
+    """And of a promotion its own reason, not the one for which it was held before."""
+    canary_at_10(world)
+    wanted = [("hold", "a look first"), ("resume", "all well"), ("hold", "lunch"), ("promote", "seen enough")]
+    for do, why in wanted:
+        world.passes()
+        world.driver().order(do, by="ada", why=why)  # type: ignore[arg-type]
+        world.driver().tick()
+    assert world.to_the_end().phase == "done"
+    [note] = world.releases(TARGET)
+    assert [(order["do"], order["why"]) for order in note["orders"]] == wanted
+    assert {order["by"] for order in note["orders"]} == {"ada"}
+    assert (note["reason"], note["why"]) == ("", "promote by ada: seen enough")
 
 
 def test_a_word_is_on_the_rollout_that_was_seen(world: World) -> None:

@@ -226,6 +226,9 @@ def test_who_moves_requests_to_a_version_that_cannot_take_them_is_told() -> None
         with pytest.raises(RolloutAborted, match=why):
             moves.checked_weights(view, "m", weights)
     moves.checked_weights(view, "m", {"1": 100})
+    moves.checked_weights(view, "m", {"2": 100}, even_unready=True)
+    with pytest.raises(RolloutAborted, match="not loaded"):
+        moves.checked_weights(view, "m", {"9": 100}, even_unready=True)
 
 
 def test_copies_come_and_go_and_a_version_with_a_share_gets_none() -> None:

@@ -244,6 +244,36 @@ def test_others_that_write_at_the_same_time_are_no_failure(platform: Platform) -
     assert storm == 5
 
 
+def test_who_was_silent_for_too_long_does_not_write_over_the_next_ones_record(platform: Platform) -> None:
+    """A request that took so long that another has the lock by now. Orders that come meanwhile hinder nobody."""
+    slow, next_one = platform.serving(), platform.serving()
+    slow.keep_record(TARGET, {"phase": "canary"})
+    next_one.record(TARGET)
+    next_one.put_order(TARGET, "a1", {"do": "hold", "attempt": "x", "at": 1.0})
+    next_one.keep_record(TARGET, {"phase": "roll_back"})
+    with pytest.raises(RuntimeUnavailable, match="Another has carried on the rollout that tradewind-rollout-m"):
+        slow.keep_record(TARGET, {"phase": "switch"})
+    assert slow.record(TARGET) == {"phase": "roll_back"}
+    assert set(slow.orders(TARGET)) == {"a1"}
+    slow.keep_record(TARGET, {"phase": "rolled_back"})
+    assert next_one.record(TARGET) == {"phase": "rolled_back"}
+
+
+def test_orders_that_come_while_a_record_is_written_are_no_conflict(platform: Platform) -> None:
+    serving, came = platform.serving(), 0
+    serving.keep_record(TARGET, {"phase": "canary"})
+
+    def order(call: str) -> None:
+        nonlocal came
+        if call == "PATCH configmaps" and came < 5:
+            came += 1
+            platform.kube.edit("configmaps", "tradewind-rollout-m", lambda o: o["data"].update({f"order.{came}": "{}"}))
+
+    platform.kube.fails = order
+    serving.keep_record(TARGET, {"phase": "held"})
+    assert (came, serving.record(TARGET), len(serving.orders(TARGET))) == (5, {"phase": "held"}, 5)
+
+
 def test_who_waits_is_told_who_holds_the_lock_and_gets_it_when_the_holder_is_silent(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from tradewind.approval.changes import Change, FileDiff, changes, code_changes, files_of, flat, packages
-from tradewind.approval.lineage import Made, sources, steps_behind
+from tradewind.approval.lineage import Made, sources, steps_behind, trained_by
 from tradewind.contract import ArtifactRef, StepManifest, digest
 from tradewind.errors import ApprovalRefused, SpecError
 from tradewind.registry import CHAMPION, TRAINED_TAG, ModelVersion, Registry, model_of
@@ -161,9 +161,7 @@ def differences(pinned: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def _side(store: Store, version: ModelVersion) -> Side:
     model = model_of(version)
     steps = steps_behind(store, model)
-    trained = next(
-        (made for made in reversed(steps) if any(ref.uri == model.uri for ref in made.manifest.outputs.values())), None
-    )
+    trained = trained_by(steps, model)
     profile = next(
         (_json(store, made.manifest.outputs.get("profile")) for made in reversed(steps) if made.step == "features"), {}
     )

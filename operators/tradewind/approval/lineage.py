@@ -62,6 +62,24 @@ def sources(store: Store, steps: list[Made]) -> dict[str, ArtifactRef]:
     }
 
 
+def trained_by(steps: list[Made], model: ArtifactRef) -> Made | None:
+    """The step that left this model; None where its traces are gone."""
+    return next((made for made in reversed(steps) if any(ref.uri == model.uri for ref in made.manifest.outputs.values())), None)
+
+
+def made_from(store: Store, model: ArtifactRef) -> dict[str, str]:
+    """From which data and code a model was trained, by hash, and in which run of MLflow, as far as that is known."""
+    trained = trained_by(steps_behind(store, model), model)
+    if trained is None:
+        return {}
+    found = {
+        "data_sha256": dataset.sha256 if (dataset := trained.spec.inputs.get("dataset")) else None,
+        "code_sha256": trained.spec.code.sha256 if trained.spec.code else None,
+        "mlflow_run_id": trained.manifest.metrics.get("mlflow_run_id"),
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
 def _try_folder(store: Store, uri: str) -> str | None:
     """The folder of the try that an artifact lies in; None where it is no step's."""
     prefix = f"{store.root}/runs/"

@@ -37,8 +37,8 @@ class SeldonRolloutOperator(TradewindOperator):
     serving: a worker or triggerer that is killed resumes where it was.
 
     Skipped where the champion was trained on newer data, or where this version was rolled back before and no person started
-    the run. Fails without retry where the champion is not the one that the gate compared with: that comparison says nothing
-    about today's; and where a person approved of something else than what there is now.
+    the run or cleared the task. Fails without retry where the champion is not the one that the gate compared with: that
+    comparison says nothing about today's; and where a person approved of something else than what there is now.
 
     Returns ``{"metrics": {"name", "version", "changed", "replaced", "endpoint_url", "smoke_difference", "seconds",
     "example", "replay", "canary"}}``; ``example`` is a request of one row by the Open Inference Protocol.
@@ -76,6 +76,7 @@ class SeldonRolloutOperator(TradewindOperator):
             rollout_spec({name: value for name, value in self.rollout.items() if "{{" not in str(value)})
 
     def work(self, context: Context) -> dict[str, Any]:
+        from tradewind.rollout.driver import RolloutOver
         from tradewind.rollout.hands import driver
         from tradewind.rollout.record import attempt_id
         from tradewind.settings import Settings
@@ -94,7 +95,12 @@ class SeldonRolloutOperator(TradewindOperator):
             smoke_tolerance=number("smoke_tolerance", self.smoke_tolerance, 0, 1),
             replay=lambda record: self._replay(context, settings, store, record, asked.get("gate")),
         ) as hands:
-            record = hands.begin(lambda now: self._new(context, hands, store, asked, model, spec, attempt, now), attempt=attempt)
+            try:
+                record = hands.begin(
+                    lambda now: self._new(context, hands, store, asked, model, spec, attempt, now), attempt=attempt
+                )
+            except RolloutOver:
+                return self._replaced(settings, asked, attempt)
             if record is not None:
                 record = self._carried_out(hands, attempt, last=_last_try(context))
                 if record is None:
@@ -213,10 +219,18 @@ class SeldonRolloutOperator(TradewindOperator):
         attempt: str,
         now: float,
     ) -> Record | None:
-        """A record for this attempt; None where all is as it should be. Called under the target's lock."""
+        """A record for this attempt; None where all is as it should be. Called under the target's lock.
+
+        Raises:
+            RolloutOver: it has ended, and another one has begun since; a retry is no new attempt.
+        """
+        from tradewind.approval.lineage import made_from
+        from tradewind.rollout.driver import RolloutOver
         from tradewind.rollout.record import Record
 
         name, version = str(asked["name"]), str(asked["version"])
+        if hands.registry.release(name, attempt):
+            raise RolloutOver(f"This rollout of {name} version {version} has ended")
         champion = self._replaceable(context, hands.registry, asked)
         serves = hands.serving.observe(name)
         served = serves.versions.get(version)
@@ -229,7 +243,10 @@ class SeldonRolloutOperator(TradewindOperator):
 
             approved = still_approved(asked, registry=hands.registry, store=store, serving=hands.serving, rollout=spec)
         others = {v: weight for v, weight in serves.weights.items() if v != version}
-        lineage = {"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id, "data_end": asked.get("data_end"), **approved}
+        lineage = {
+            "dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id, "data_end": asked.get("data_end"),
+            **made_from(store, model), **approved,
+        }  # fmt: skip
         return Record(
             id=attempt, target=name, version=version, model=model, champion=champion, spec=spec, by=_holder(context),
             why=approved.get("approved", ""), stable=max(others, key=lambda v: others[v]) if others else None, started_at=now,
@@ -244,8 +261,13 @@ class SeldonRolloutOperator(TradewindOperator):
         champion: ModelVersion | None = registry.by_alias(name, CHAMPION)
         if champion is not None and champion.version == version:
             return version
-        if context["dag_run"].run_type != "manual" and (why := registry.rolled_back(name, version)):
-            self.skip(f"Version {version} was rolled back ({why}): it comes back only by a run that a person starts")
+        by_a_person = context["dag_run"].run_type == "manual" or context["ti"].max_tries > (
+            self.retries or 0
+        )  # clearing raises it
+        if not by_a_person and (why := registry.rolled_back(name, version)):
+            self.skip(
+                f"Version {version} was rolled back ({why}): it comes back only where a person starts a run or clears this task"
+            )
         if champion is None:
             return None
         ours, theirs = asked.get("data_end"), champion.tags.get(DATA_END_TAG)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,16 @@ from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout import orders
 from tradewind.rollout.observed import Observed
 from tradewind.rollout.plan import TAKEN_IN, Action, plan
-from tradewind.rollout.record import Order, Record
+from tradewind.rollout.record import WAITING, Order, Record
 from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
-from tradewind.serving.base import Serving
+from tradewind.serving.base import Serving, VersionStatistics
 from tradewind.store import Store
 
 POLL_S = 1.0
 _LOCK_S = 300.0
 _FINISH_S = 600.0
 _STALE_S = 300.0  # without a tick for so long, nobody is at it any more
+_WORDS, _WORD = 8, 200  # of persons that a release record has, and their characters: MLflow takes 8,000 in all
 _COUNTED = ("load", "replay", "smoke", "mirror", "canary", "held", "switch")  # phases in which the proxy's counts matter
 
 Replay = Callable[[Record], dict[str, Any]]
@@ -200,23 +201,36 @@ class Driver:
         return self.serving.lock(self.target, holder=self._holder, timeout_s=self._lock_timeout_s)
 
     def _observe(self, record: Record) -> Observed:
-        champion, known = None, True
+        deployment = self.serving.observe(self.target)
+        # What takes it back wants no figures, and until the requests are back no registry: neither may keep it waiting.
+        taken_back = record.phase == "roll_back" or (record.order is not None and record.order["do"] == "roll_back")
+        back = {record.stable: 100} if record.stable else {}
+        champion, known = (None, False) if taken_back and deployment.weights != back else self._champion()
+        counted = record.phase in _COUNTED and record.stable and not taken_back
+        statistics, blind = self._statistics(record) if counted else ({}, None)
+        return Observed(
+            now=self._clock(), deployment=deployment, champion=champion, champion_known=known, statistics=statistics, blind=blind
+        )
+
+    def _champion(self) -> tuple[str | None, bool]:
+        """The champion's version, and whether the registry knows."""
         try:
             found = self.registry.by_alias(self.target, CHAMPION)
-            champion = found.version if found else None
         except TradewindError as error:  # a proxy's error page, too
-            known = False
             self._say(str(error))
-        # What takes it back wants no figures: a person's word does not wait for a proxy that has none to give.
-        taken_back = record.order is not None and record.order["do"] == "roll_back"
-        counted = record.phase in _COUNTED and record.stable and not taken_back
-        return Observed(
-            now=self._clock(),
-            deployment=self.serving.observe(self.target),
-            champion=champion,
-            champion_known=known,
-            statistics=self.serving.statistics(self.target) if counted else {},
-        )
+            return None, False
+        return found.version if found else None, True
+
+    def _statistics(self, record: Record) -> tuple[Mapping[str, VersionStatistics], str | None]:
+        """The proxy's counts, or why there are none: a version that gets requests is watched without them too."""
+        try:
+            return self.serving.statistics(self.target), None
+        except RuntimeUnavailable as error:
+            if record.phase not in WAITING:  # counting begins there: nothing goes on without
+                raise
+            if record.blind_since is None:
+                self._say(str(error))
+            return {}, str(error)
 
     def _act(self, record: Record, action: Action) -> tuple[Record, bool]:
         """Do it; the record with what came of it, and whether it is done."""
@@ -240,10 +254,10 @@ class Driver:
                 case "mirror":
                     self.serving.mirror(self.target, action.version, action.percent)
                 case "shift":
-                    self.serving.shift(self.target, action.weights)
+                    self.serving.shift(self.target, action.weights, even_unready=action.even_unready)
                 case "alias":
                     self.registry.promote(self.target, action.version)
-                    record = dataclasses.replace(record, trouble_since=None)
+                    record = dataclasses.replace(record, trouble_since=None, aliased=action.version == record.version)
                 case "withdraw":
                     self.registry.withdraw(self.target)
                 case "note":
@@ -295,6 +309,7 @@ class Driver:
                 "by": record.by,
                 "why": record.why,
                 "reason": record.reason,
+                "orders": [{**order, "why": order["why"][:_WORD]} for order in record.orders[-_WORDS:]],
                 **record.lineage,
             },
         )

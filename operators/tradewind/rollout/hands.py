@@ -18,6 +18,7 @@ from tradewind.store import Store
 
 _TAKEN_UP_S = 10.0  # within which whoever carries a rollout on takes up an order
 _LOOK_S = 0.2
+_ANSWER_S = 10.0  # that one request to the registry may take: a tick that waits for it looks at nothing else
 _AGAIN_S = 600.0
 
 
@@ -27,7 +28,7 @@ def driver(
 ) -> Iterator[Driver]:
     """A `Driver` of one target, with the serving, registry and store of ``settings``; by default those of Airflow."""
     settings = settings or Settings.load()
-    with Registry.of(settings) as registry:
+    with Registry.of(settings, timeout_s=_ANSWER_S) as registry:
         yield Driver(
             serving=serving_for(settings), registry=registry, store=Store(settings.store_uri), target=target, holder=holder,
             say=say, **arguments,
@@ -75,7 +76,7 @@ def _seen(hands: Driver, attempt: str, do: Order) -> tuple[Record, bool]:
 def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why: str) -> Record:
     """What served before serves again and is the champion: at once, after its smoke requests.
 
-    A rollout that is under way is taken back instead.
+    A rollout that is under way is taken back instead, or as soon as it has ended.
 
     Args:
         to: a version; by default the one that served before the champion.
@@ -98,8 +99,10 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
                 f"The rollout of {target} version {record.version} will be taken back as soon as what is under way has ended: "
                 f"it is in phase {record.phase}"
             )
-        return record
-    if record and to in (None, record.stable) and _just_done(hands, record, by, why):
+        if record.phase == "rolled_back":
+            return record
+        # It was decided before the order was taken up: then that release is what is taken back.
+    elif record and to in (None, record.stable) and _just_done(hands, record, by, why):
         return record
     champion = hands.registry.by_alias(target, CHAMPION)
     if champion is None:

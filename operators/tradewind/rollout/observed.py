@@ -15,6 +15,7 @@ class Observed:
     Attributes:
         now: seconds since the epoch.
         statistics: by version; only where the phase needs them.
+        blind: why they cannot be had; None where they can, or are not needed.
         champion: the version that has the alias; None: nobody.
         champion_known: False where the registry does not answer.
     """
@@ -24,3 +25,4 @@ class Observed:
     champion: str | None
     champion_known: bool = True
     statistics: Mapping[str, VersionStatistics] = field(default_factory=dict)
+    blind: str | None = None

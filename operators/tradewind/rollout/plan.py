@@ -36,12 +36,14 @@ _TROUBLE_S = 60.0  # how long the registry may not take the alias after the swit
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One thing to do to one version. ``weights`` are those of a ``shift``, ``percent`` is that of a ``mirror``."""
+    """One thing to do to one version. ``weights`` are those of a ``shift``, ``percent`` is that of a ``mirror``; a shift is done
+    ``even_unready`` where those that get a share do not answer now."""
 
     do: Do
     version: str
     weights: dict[str, int] = field(default_factory=dict)
     percent: int = 0
+    even_unready: bool = False
 
     def __str__(self) -> str:
         shares = ", ".join(f"{version}: {weight}%" for version, weight in self.weights.items()) or "nothing"
@@ -105,9 +107,11 @@ def _replay(observed: Observed, record: Record) -> Decision:
 def _mirror(observed: Observed, record: Record) -> Decision:
     assert record.spec.mirror
     step, served = record.spec.mirror, observed.deployment.versions.get(record.version)
-    record = _watched(observed, record.looked(observed.statistics, observed.now, 0))
+    record = _looked(observed, record, 0)
     if trouble := guards(observed, record):
         return _roll_back(observed, record, trouble), None
+    if observed.blind:
+        return _unseen(observed, record), None
     if served and served.mirror != step.percent:
         return record, Action(do="mirror", version=record.version, percent=step.percent)
     verdict = _judged(observed, record, step.bake_s, f"of which it got copies ({step.percent}%)")
@@ -117,12 +121,18 @@ def _mirror(observed: Observed, record: Record) -> Decision:
 def _canary(observed: Observed, record: Record) -> Decision:
     assert record.stable
     step = record.spec.steps[record.step]
-    weights = {record.stable: 100 - step.weight, record.version: step.weight}
-    record = record.looked(observed.statistics, observed.now, step.weight)
-    record = _watched(observed, record)
+    weights, stable = (
+        {record.stable: 100 - step.weight, record.version: step.weight},
+        observed.deployment.versions.get(record.stable),
+    )
+    record = _looked(observed, record, step.weight)
     if trouble := guards(observed, record):
         return _roll_back(observed, record, trouble), None
+    if observed.blind:
+        return _unseen(observed, record), None
     if observed.deployment.weights != weights:
+        if stable and not stable.ready:
+            return record, None  # nothing can be shared with it, which says nothing against the canary
         return record, Action(do="shift", version=record.version, weights=weights)
     verdict = _judged(observed, record, step.bake_s, f"at {step.weight}%")
     return (verdict if isinstance(verdict, Record) else _next_step(observed, record, verdict)), None
@@ -145,9 +155,7 @@ def _judged(observed: Observed, record: Record, bake_s: float, what: str) -> Rec
 
 
 def _held(observed: Observed, record: Record) -> Decision:
-    record = _watched(
-        observed, record.looked(observed.statistics, observed.now, observed.deployment.weights.get(record.version, 0))
-    )
+    record = _looked(observed, record, observed.deployment.weights.get(record.version, 0))
     if trouble := guards(observed, record) or (record.paused == "switch" and worse_than_before(record)):
         return _roll_back(observed, record, trouble), None
     if observed.now - record.since > record.spec.hold_s:
@@ -157,14 +165,17 @@ def _held(observed: Observed, record: Record) -> Decision:
 
 def _switch(observed: Observed, record: Record) -> Decision:
     """All requests, with the old version ready to go back to."""
-    record = _watched(observed, record.looked(observed.statistics, observed.now, 100))
+    record, seen = _looked(observed, record, 100), not observed.blind or _promoted(record)
     if observed.deployment.weights != {record.version: 100}:
-        trouble = broken(observed, record)
-        return (_roll_back(observed, record, trouble), None) if trouble else (
-            record, Action(do="shift", version=record.version, weights={record.version: 100})
-        )  # fmt: skip
+        if trouble := broken(observed, record):
+            return _roll_back(observed, record, trouble), None
+        if not seen:
+            return _unseen(observed, record), None
+        return record, Action(do="shift", version=record.version, weights={record.version: 100})
     if record.stable and (trouble := guards(observed, record) or worse_than_before(record)):
         return _roll_back(observed, record, trouble), None
+    if not seen:
+        return _unseen(observed, record), None
     if observed.now - record.since < record.spec.keep_stable_s:
         return record, None
     return record.to("release", observed.now, f"version {record.version} has all requests"), None
@@ -176,7 +187,7 @@ def _release(observed: Observed, record: Record) -> Decision:
     if not observed.champion_known or observed.champion != record.version:
         if record.trouble_since and observed.now - record.trouble_since > _TROUBLE_S:
             return _roll_back(observed, record, "the registry does not take the champion's alias"), None
-        if observed.champion_known and observed.champion != record.champion:
+        if observed.champion_known and (record.aliased or observed.champion != record.champion):
             return _roll_back(observed, record, _by_hand(observed, record)), None
         return record, Action(do="alias", version=record.version)
     if not record.noted:
@@ -192,7 +203,7 @@ def _rolling_back(observed: Observed, record: Record) -> Decision:
     if record.stable and record.stable not in observed.deployment.versions:
         return record, Action(do="load", version=record.stable)
     if observed.deployment.weights != weights:
-        return record, Action(do="shift", version=record.version, weights=weights)
+        return record, Action(do="shift", version=record.version, weights=weights, even_unready=True)
     if observed.champion_known and observed.champion == record.version != record.champion:
         # The alias was taken, but its answer was lost for as long as it is waited for; or who had it may not have it again.
         if record.champion is None:
@@ -226,6 +237,15 @@ _PHASES = {
     "release": _release,
     "roll_back": _rolling_back,
 }
+
+
+def _looked(observed: Observed, record: Record, weight: int) -> Record:
+    """With what came since the last look, and since when a version does not answer or nothing can be seen."""
+    record = record.looked(observed.statistics, observed.now, weight)
+    if not observed.blind:
+        return _watched(observed, dataclasses.replace(record, blind_since=None))
+    since = observed.now if record.blind_since is None else record.blind_since
+    return _watched(observed, dataclasses.replace(record, blind_since=since))
 
 
 def _watched(observed: Observed, record: Record) -> Record:
@@ -279,6 +299,20 @@ def _fails_more(record: Record) -> bool:
     return new.errors * max(old.requests, 1) > old.errors * new.requests
 
 
+def _unseen(observed: Observed, record: Record) -> Record:
+    """Nothing rises while nobody knows what is answered, and then a person decides: a replay has not seen it either."""
+    blind_s = observed.now - (record.blind_since or 0.0)
+    if blind_s < record.spec.patience_s:
+        return record
+    what = f"for {blind_s:.0f} s nobody knows what it answers: {observed.blind}"
+    return (_roll_back if record.spec.on_inconclusive == "roll_back" else _hold)(observed, record, what)
+
+
+def _promoted(record: Record) -> bool:
+    """By a person, whose word counts more than what the machine cannot see."""
+    return bool(record.orders) and record.orders[-1]["do"] == "promote"
+
+
 def _hold(observed: Observed, record: Record, why: str) -> Record:
     return record.to("held", observed.now, why, reason=why, paused=record.phase if record.phase != "held" else record.paused)
 
@@ -289,11 +323,12 @@ def _roll_back(observed: Observed, record: Record, why: str) -> Record:
 
 def _ordered(observed: Observed, record: Record) -> Record:
     """A person's word goes before the machine's, but what has begun to be released or taken back is finished."""
-    order = record.order or {}
+    order = {name: (record.order or {})[name] for name in ("at", "do", "by", "why")}
     record = dataclasses.replace(record, order=None)
-    why = f"{order['do'].replace('_', ' ')} by {order['by']}: {order['why']}"
-    if record.events and record.events[-1]["what"] == why:
+    if order in record.orders:
         return record  # taken up before, by a tick that was killed before it could take the order away
+    record = dataclasses.replace(record, orders=[*record.orders, order])
+    why = f"{order['do'].replace('_', ' ')} by {order['by']}: {order['why']}"
     match order["do"], record.phase:
         case _, "release" | "roll_back":
             return record.said(observed.now, f"{why} (too late: it is decided)")
@@ -303,7 +338,7 @@ def _ordered(observed: Observed, record: Record) -> Record:
             return _hold(observed, record, why)
         case "promote", "mirror" | "canary" | "held" | "switch" | "replay":
             record = record.marked() if record.traffic else _counting(observed, record)
-            return record.to("switch", observed.now, why, why=why)
+            return record.to("switch", observed.now, why, why=why, reason="")
         case "resume", "held":
             record = dataclasses.replace(record if record.paused == "switch" else record.marked(), reason="")
             if record.paused == "replay":  # nothing more would come of it
@@ -319,7 +354,5 @@ def _champion_changed(observed: Observed, record: Record) -> str | None:
 
 
 def _by_hand(observed: Observed, record: Record) -> str:
-    return (
-        f"the champion is version {observed.champion or 'none'}, but it was {record.champion or 'none'} when the rollout began: "
-        "it was changed by hand"
-    )
+    before = f"{record.version} just now" if record.aliased else f"{record.champion or 'none'} when the rollout began"
+    return f"the champion is version {observed.champion or 'none'}, but it was {before}: it was changed by hand"

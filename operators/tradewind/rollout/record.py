@@ -75,11 +75,14 @@ class Record:
         step_requests, step_errors: the new version's when its step, or the switch, began.
         restarts: the canary's when it began to get requests.
         unready_since: since when the canary does not answer.
+        blind_since: since when the proxy's counts cannot be had.
         trouble_since: since when the registry does not take the alias.
+        aliased: whether the registry has taken it: who moves it then does so by hand.
         paused: the phase that a held rollout resumes.
         reason: why it is held or rolled back.
         order: what a person wants: ``{"attempt", "do", "by", "why", "at"}``; it waits beside what is kept (`orders`) until the
             next tick takes it up.
+        orders: what persons wanted, as it was taken up, in order: ``{"at", "do", "by", "why"}``.
         events: what happened, in order: ``{"at", "phase", "what"}``.
         samples: looks at the traffic: ``{"at", "weight", "canary": [requests, errors], "stable": [...], "evidence"}``.
     """
@@ -108,11 +111,14 @@ class Record:
     step_errors: int = 0
     restarts: int = 0
     unready_since: float | None = None
+    blind_since: float | None = None
     trouble_since: float | None = None
     paused: Phase | None = None
     reason: str = ""
     order: dict[str, Any] | None = None
+    aliased: bool = False
     noted: bool = False
+    orders: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA

@@ -123,14 +123,15 @@ class Serving(Protocol):
         """
         ...
 
-    def shift(self, target: str, weights: dict[str, int]) -> None:
+    def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
         """Share the endpoint's requests between versions; returns when it is in effect. A version with a share gets no copies.
 
         Args:
             weights: percent by version; they sum to 100, or there are none and nothing serves.
+            even_unready: also to a version that does not answer now: away from another, whatever comes of it.
 
         Raises:
-            RolloutAborted: a version with a weight is missing or not ready; the shares stay as they were.
+            RolloutAborted: a version with a weight is missing, or not ready; the shares stay as they were.
         """
         ...
 

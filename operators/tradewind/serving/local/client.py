@@ -56,8 +56,8 @@ class LocalServing:
     def mirror(self, target: str, version: str, percent: int) -> None:
         self._ask("PUT", target, f"/versions/{checked_name(version, 'Version')}/mirror", percent, limit_s=30)
 
-    def shift(self, target: str, weights: dict[str, int]) -> None:
-        self._ask("PUT", target, "/weights", weights, limit_s=30)
+    def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
+        self._ask("PUT", target, "/weights", {"weights": weights, "even_unready": even_unready}, limit_s=30)
 
     def unload(self, target: str, version: str) -> None:
         self._ask("DELETE", target, f"/versions/{checked_name(version, 'Version')}", limit_s=60)

@@ -110,7 +110,7 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
         return JSONResponse({})
 
     async def shift(request: Request) -> Response:
-        await supervisor.shift(request.path_params["target"], await request.json())
+        await supervisor.shift(request.path_params["target"], **await request.json())
         return JSONResponse({})
 
     async def statistics(request: Request) -> Response:

@@ -143,14 +143,14 @@ class Supervisor:
                     raise RolloutAborted(f"{target} version {version} cannot be served: {error}") from error
                 raise
 
-    async def shift(self, target: str, weights: dict[str, int]) -> None:
+    async def shift(self, target: str, weights: dict[str, int], even_unready: bool = False) -> None:
         if weights and (sum(weights.values()) != 100 or min(weights.values()) < 0):
             raise RolloutAborted(f"The weights of {target} must be 0 to 100 and sum to 100, got {weights}")
         async with self._configuring:
             versions = self.state.targets.get(target, {})
             for version, weight in weights.items():
                 process = self._servers[target, version].process if version in versions else None
-                if weight and not (process and process.ready):
+                if weight and not (process and (process.ready or even_unready)):
                     why = (process.error or "it is not ready") if process else "it is not loaded"
                     raise RolloutAborted(f"{target} version {version} cannot get {weight}% of the requests: {why}")
             before = {version: known.weight for version, known in versions.items()}

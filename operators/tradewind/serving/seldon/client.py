@@ -56,6 +56,7 @@ class SeldonServing:
         # Models' Services and pods, plain HTTP: to read the certificates would take each look at a rollout some 20 ms.
         self._http = httpx.Client(trust_env=False, verify=False)  # noqa: S501
         self._holds: dict[str, Hold] = {}
+        self._read: dict[str, str | None] = {}  # records, as they were read or written last
 
     def observe(self, target: str) -> Deployment:
         name = deployment_name(target)
@@ -137,11 +138,11 @@ class SeldonServing:
             view = self._objects.view(name)
         time.sleep(_PUSH_S)
 
-    def shift(self, target: str, weights: dict[str, int]) -> None:
+    def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
         name = deployment_name(target)
         self._own(target)
         view = self._objects.view(name)
-        moves.checked_weights(view, target, weights)
+        moves.checked_weights(view, target, weights, even_unready=even_unready)
         wanted = {version: weight for version, weight in weights.items() if weight}
         if not wanted and not view.sdep:
             return
@@ -187,7 +188,7 @@ class SeldonServing:
         return {version: _with_answers(found[version], self._answers(view, p["name"])) for version, p in view.predictors.items()}
 
     def record(self, target: str) -> dict[str, Any] | None:
-        text = self._objects.record(deployment_name(target))
+        text = self._read[target] = self._objects.record(deployment_name(target))
         try:
             found: dict[str, Any] | None = json.loads(text) if text else None
         except ValueError as error:
@@ -196,7 +197,11 @@ class SeldonServing:
 
     def keep_record(self, target: str, record: dict[str, Any]) -> None:
         self._own(target)
-        self._objects.keep_record(deployment_name(target), record)
+        if target not in self._read:
+            self.record(target)
+        text = json.dumps(record)
+        self._objects.keep_record(deployment_name(target), text, before=self._read[target])
+        self._read[target] = text
 
     def orders(self, target: str) -> dict[str, dict[str, Any]]:
         try:

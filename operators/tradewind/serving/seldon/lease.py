@@ -39,7 +39,8 @@ class Hold:
 
     @property
     def valid(self) -> bool:
-        # A second less than others wait for: what is written now must be there before they begin.
+        # A second less than others wait for. What is written now and takes longer is refused where they have begun: each write
+        # names what it was made from.
         return time.monotonic() - self._renewed < LENGTH_S - 1
 
     def end(self) -> None:

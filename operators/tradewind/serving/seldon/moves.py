@@ -29,14 +29,14 @@ class Write:
     why: str = field(default="", compare=False)
 
 
-def checked_weights(view: View, target: str, weights: Mapping[str, int]) -> None:
+def checked_weights(view: View, target: str, weights: Mapping[str, int], *, even_unready: bool = False) -> None:
     """Raises RolloutAborted where these weights cannot be given."""
     if weights and (sum(weights.values()) != 100 or min(weights.values()) < 0):
         raise RolloutAborted(f"The weights of {target} must be 0 to 100 and sum to 100, got {dict(weights)}")
     for version, weight in weights.items():
         predictor = view.predictors.get(version)
         deployment = view.deployment(predictor["name"]) if predictor else None
-        if weight and not (deployment and available(deployment)):
+        if weight and not (deployment and (even_unready or available(deployment))):
             why = "it is not ready" if predictor else "it is not loaded"
             raise RolloutAborted(f"{target} version {version} cannot get {weight}% of the requests: {why}")
 

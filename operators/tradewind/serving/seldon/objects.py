@@ -102,11 +102,29 @@ class Objects:
     def record(self, name: str) -> str | None:
         return self._kept(name).get(RECORD)
 
-    def keep_record(self, name: str, record: dict[str, Any]) -> None:
-        body, maps = {"data": {RECORD: json.dumps(record)}}, f"{self._core}/configmaps"
-        if not self.kube.ask("PATCH", f"{maps}/{_map(name)}", body, missing=True):
-            metadata = {"name": _map(name), "labels": {"app.kubernetes.io/managed-by": "tradewind"}}
-            self.kube.ask("POST", maps, {"metadata": metadata, **body})
+    def keep_record(self, name: str, text: str, *, before: str | None) -> None:
+        """In place of the one that was read before; orders that come meanwhile are left alone.
+
+        Raises:
+            RuntimeUnavailable: another one is there: whoever wrote it has taken the lock over.
+        """
+        maps, data = f"{self._core}/configmaps", {RECORD: text}
+        for _ in range(_TRIES):
+            found = self.kube.ask("GET", f"{maps}/{_map(name)}", missing=True)
+            there = (found.get("data") or {}).get(RECORD)
+            if there not in (before, text):
+                raise RuntimeUnavailable(f"Another has carried on the rollout that {_map(name)} in {self.namespace} is about")
+            try:
+                if found:
+                    metadata = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                    self.kube.ask("PATCH", f"{maps}/{_map(name)}", {"metadata": metadata, "data": data})
+                else:
+                    metadata = {"name": _map(name), "labels": {"app.kubernetes.io/managed-by": "tradewind"}}
+                    self.kube.ask("POST", maps, {"metadata": metadata, "data": data})
+                return
+            except Conflict:
+                continue
+        raise RuntimeUnavailable(f"ConfigMap {_map(name)} in {self.namespace} was changed by others {_TRIES} times in a row")
 
     def orders(self, name: str) -> dict[str, str]:
         return {key.removeprefix(_ORDER): text for key, text in self._kept(name).items() if key.startswith(_ORDER)}
