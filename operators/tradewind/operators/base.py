@@ -65,7 +65,8 @@ class StepOperator(TradewindOperator):
         files: files of the pipeline's folder that the code opens, or imports by other means than an import statement. All
             files are there for it, but only the change of a named one is a change of the code.
         pod: arguments of KubernetesPodOperator, all of them, for where steps are pods: lists and mappings (``env_vars``,
-            ``volumes``, ``labels``, ...) add to ours, anything else replaces it.
+            ``volumes``, ``labels``, ...) add to ours, anything else replaces it. Its ``image`` counts for reuse, the rest does
+            not.
         deferrable: wait for a pod in the triggerer, not in a worker.
         poll_interval: seconds between two looks at a pod and its log.
         kubernetes_conn_id: Airflow's connection to the cluster; where there is none of that name, the cluster that Airflow

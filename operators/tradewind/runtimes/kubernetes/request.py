@@ -21,14 +21,19 @@ _GPU = "nvidia.com/gpu"
 _TMP = "/tmp"  # noqa: S108 - in the pod, a volume of its own
 
 
-def image_reference(settings: Settings, image: str) -> str:
-    return settings.image.format(image=image, version=tradewind.__version__)
+def image_reference(settings: Settings, image: str, own: Mapping[str, Any]) -> str:
+    """The image of a step's pod: the author's own, else what the settings make of the environment's name."""
+    return str(own.get("image") or settings.image.format(image=image, version=tradewind.__version__))
 
 
-def work_of(settings: Settings, spec: StepSpec) -> str:
-    """What a step does, whichever try does it: a pod of an earlier try that does the same is taken over."""
+def work_of(reference: str, spec: StepSpec) -> str:
+    """What a step does, whichever try does it: a pod of an earlier try that does the same is taken over.
+
+    Args:
+        reference: the pod's image.
+    """
     inputs = {name: ref.sha256 for name, ref in spec.inputs.items()}
-    where = [image_reference(settings, spec.image), spec.resources.get("device")]
+    where = [reference, spec.resources.get("device")]
     code = [spec.code.sha256 if spec.code else None, spec.entry_point]
     return digest([spec.fingerprint, spec.step, spec.params, inputs, code, where, spec.as_of])
 
@@ -44,11 +49,11 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
         "dag-id": spec.dag_id, "run-id": spec.run_id, "task-id": spec.task_id,
         "map-index": str(spec.map_index), "try-number": str(spec.try_number),
     }  # fmt: skip
+    reference = image_reference(settings, spec.image, own)
     with_executors = bool(profile.executors and spec.step == "features")
     ours: dict[str, Any] = {
         "name": segment(f"{spec.dag_id}-{spec.task_id}").replace("_", "-").replace(".", "-").strip("-")[:50] or "step",
         "namespace": settings.namespace,
-        "image": image_reference(settings, spec.image),
         "image_pull_policy": "IfNotPresent",
         "base_container_name": CONTAINER,
         "env_vars": [
@@ -66,7 +71,7 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
             "app.kubernetes.io/name": "tradewind-step",
             **({"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}),
         },
-        "annotations": {WORK_ANNOTATION: work_of(settings, spec), **{f"tradewind.io/{name}": ids[name] for name in ids}},
+        "annotations": {WORK_ANNOTATION: work_of(reference, spec), **{f"tradewind.io/{name}": ids[name] for name in ids}},
         "container_resources": _resources(profile, int(spec.resources.get("memory_mb") or profile.memory_mb)),
         "node_selector": dict(profile.node_selector),
         "tolerations": [_toleration(item) for item in profile.tolerations],
@@ -95,7 +100,7 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
         "do_xcom_push": False,
         "get_logs": True,
     }  # fmt: skip
-    return {**ours, **{name: _added(ours.get(name), value) for name, value in own.items()}}
+    return {**ours, **{name: _added(ours.get(name), value) for name, value in own.items()}, "image": reference}
 
 
 def _added(ours: Any, own: Any) -> Any:

@@ -65,7 +65,7 @@ class KubernetesRuntime:
         self._killed = False
 
     def environment_id(self, image: str) -> str:
-        return image_reference(self._settings, image)
+        return image_reference(self._settings, image, self._own)
 
     def run(self, spec: StepSpec, *, spec_uri: str, say: Say) -> StepSpec:
         remembered = self._remembered(spec)

@@ -1,0 +1,147 @@
+"""A step as a pod, with the real operator, trigger and clients, on an API that refuses and ends pods as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from pod_server import Pod, PodServer, running, terminated
+
+import tradewind
+from tradewind.contract import SPEC_VARIABLE, StepManifest, StepSpec
+from tradewind.operators import TrainModelOperator
+from tradewind.profiles import Profile
+from tradewind.runtimes.kubernetes import KubernetesRuntime
+from tradewind.runtimes.kubernetes.request import WORK_ANNOTATION, pod_arguments
+from tradewind.settings import Settings
+from tradewind.store import MANIFEST, Store
+
+pytestmark = pytest.mark.timeout(60)  # a task that waits for ever
+SMALL = Profile(cpu=1, memory_mb=100)
+LOG = ["2026-11-26T05:00:00.000000001Z one", "2026-11-26T05:00:01Z two"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    given = {
+        "home": str(tmp_path), "store_uri": f"memory://tradewind{tmp_path}", "tracking_uri": "http://mlflow:5000",
+        "runtime": "kubernetes",
+    }  # fmt: skip
+    return Settings.read(given.get)
+
+
+@pytest.fixture
+def server() -> Iterator[PodServer]:
+    made = PodServer()
+    with made.running():
+        yield made
+
+
+class Task:
+    """One try of a task whose step is a pod."""
+
+    def __init__(self, settings: Settings, server: PodServer, kubeconfig: str) -> None:
+        self.settings = settings
+        self.server = server
+        self.said: list[str] = []
+        self.store = Store(settings.store_uri)
+        self.started = datetime.now(UTC)
+        self._own = {"task_id": "train", "poll_interval": 0.05, "config_file": kubeconfig}
+
+    def spec(self, **more: Any) -> StepSpec:
+        ids: dict[str, Any] = {"dag_id": "flights", "run_id": "r", "task_id": "train", "map_index": -1, "try_number": 1}
+        given = {
+            "step": "train", "params": {}, "inputs": {}, "code": None, "entry_point": None, "image": "train",
+            "outputs_uri": self.store.new_try(*ids.values()), "store_uri": self.store.root, "resources": SMALL.to_dict(), **more,
+        }  # fmt: skip
+        return StepSpec(**{**ids, **given})
+
+    def runtime(self, profile: Profile = SMALL, **own: Any) -> KubernetesRuntime:
+        return KubernetesRuntime(self.settings, profile=profile, context=self.context, own={**self._own, **own})
+
+    @property
+    def context(self) -> Any:
+        ti = SimpleNamespace(
+            dag_id="flights", run_id="r", task_id="train", map_index=-1, try_number=1, start_date=self.started,
+            xcom_push=lambda key, value: None,
+        )  # fmt: skip
+        return {"ti": ti, "run_id": "r", "dag": SimpleNamespace()}
+
+    def run(self, profile: Profile = SMALL, **own: Any) -> StepSpec:
+        """As Airflow does: where the task is deferred its trigger runs, and then a new process goes on."""
+        spec = self.spec()
+        runtime, go_on = self.runtime(profile, **own), self.started_with(spec)
+        while True:
+            try:
+                return go_on(runtime)
+            except TaskDeferred as deferred:
+                event = asyncio.run(_event(deferred.trigger))
+                runtime, go_on = self.runtime(profile, **own), self.resumed_by(deferred, event)
+
+    def started_with(self, spec: StepSpec) -> Callable[[KubernetesRuntime], StepSpec]:
+        uri = self.store.put_spec(spec)
+        return lambda runtime: runtime.run(spec, spec_uri=uri, say=self.said.append)
+
+    def resumed_by(self, deferred: TaskDeferred, event: Any) -> Callable[[KubernetesRuntime], StepSpec]:
+        return lambda runtime: runtime.resume(event, say=self.said.append, **(deferred.kwargs or {}))
+
+    def done(self, pod: Pod) -> dict[str, Any]:
+        """The status of a pod whose step leaves its manifest."""
+        (uri,) = (found["value"] for found in pod["spec"]["containers"][0]["env"] if found["name"] == SPEC_VARIABLE)
+        now = datetime.now(UTC).isoformat()
+        manifest = StepManifest(status="success", fingerprint=None, outputs={}, metrics={}, started_at=now, ended_at=now)
+        self.store.put_manifest(uri.rsplit("/", 1)[0], manifest)
+        return terminated(0)
+
+
+async def _event(trigger: Any) -> Any:
+    return await anext(trigger.run().__aiter__())
+
+
+@pytest.fixture
+def task(settings: Settings, server: PodServer, tmp_path: Path) -> Task:
+    made = Task(settings, server, server.kubeconfig(tmp_path))
+    server.comes_to = made.done
+    server.log = LOG
+    return made
+
+
+both = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "in the triggerer"])
+
+
+@both
+def test_its_lines_are_said_and_its_pod_goes(task: Task, server: PodServer, deferrable: bool) -> None:
+    spec = task.run(deferrable=deferrable)
+    assert task.store.exists(f"{spec.outputs_uri}/{MANIFEST}")
+    assert [line for line in task.said if line in ("one", "two")] == ["one", "two"]
+    assert server.pods == {}
+
+
+def test_another_image_of_the_task_is_another_environment_and_another_work(task: Task, settings: Settings) -> None:
+    own = {"image": "localhost/mine:2"}
+    identities, works = [], []
+    for more in ({}, own, {"image": None}):
+        operator = TrainModelOperator(task_id="train", train="train:train", dataset="a", label_column="y", pod=more)
+        identities.append(operator._new_runtime(task.context, settings).environment_id(operator.image))
+        arguments = pod_arguments(settings, SMALL, task.spec(), "uri", more)
+        works.append(arguments["annotations"][WORK_ANNOTATION])
+        assert arguments["image"] == identities[-1]
+    ours = f"tradewind/train:{tradewind.__version__}"
+    assert identities == [ours, "localhost/mine:2", ours]
+    assert works[0] == works[2] != works[1]
+
+
+def test_a_pod_of_another_image_is_not_taken_over(task: Task, server: PodServer) -> None:
+    server.comes_to = lambda _: running()
+    with pytest.raises(TaskDeferred):
+        task.started_with(task.spec())(task.runtime(image="mine:1", deferrable=True))
+    server.comes_to = task.done
+    task.run(image="mine:2")
+    assert [pod["spec"]["containers"][0]["image"] for pod in server.made] == ["mine:1", "mine:2"]
+    assert any(line.startswith("Deleting pod ") for line in task.said)
