@@ -7,6 +7,7 @@ import copy
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Pod = dict[str, Any]
+_LOOKS = 4
 
 
 class PodServer:
@@ -24,7 +26,7 @@ class PodServer:
     Attributes:
         refuses: by method and resource (``POST pods``, ``GET pods/log``, ...), the status and what it says; may be changed.
         made: each pod as it was asked for, the first first.
-        comes_to: makes a new pod's status.
+        comes_to: makes a new pod's status; ``then`` makes the next one, when the pod has been looked at three times.
         log: of every pod, each line with its time before it.
         url: of the server.
     """
@@ -34,6 +36,8 @@ class PodServer:
         self.made: list[Pod] = []
         self.refuses: dict[str, tuple[int, str]] = {}
         self.comes_to: Callable[[Pod], Pod] = lambda _: {"phase": "Pending"}
+        self.then: Callable[[Pod], Pod] | None = None
+        self._looks: Counter[str] = Counter()
         self.log: list[str] = []
         self.url = ""
         self._lock = threading.Lock()
@@ -82,6 +86,10 @@ class PodServer:
                 return 404, _status(404, f'pods "{name}" not found')
             if below == "log":
                 return 200, "".join(f"{line}\n" for line in self.log)
+            if method == "GET":
+                self._looks[name] += 1
+                if self.then and self._looks[name] == _LOOKS:
+                    found["status"] = self.then(found)
             if method == "PATCH":
                 for part in ("annotations", "labels"):
                     found["metadata"][part] = {**found["metadata"].get(part, {}), **body["metadata"].get(part, {})}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ from pod_server import Pod, PodServer, running, terminated
 
 import tradewind
 from tradewind.contract import SPEC_VARIABLE, StepManifest, StepSpec
+from tradewind.errors import RuntimeUnavailable, StepFailed
 from tradewind.operators import TrainModelOperator
 from tradewind.profiles import Profile
-from tradewind.runtimes.kubernetes import KubernetesRuntime
+from tradewind.runtimes.kubernetes import KubernetesRuntime, runtime
 from tradewind.runtimes.kubernetes.request import WORK_ANNOTATION, pod_arguments
 from tradewind.settings import Settings
 from tradewind.store import MANIFEST, Store
@@ -101,7 +103,7 @@ class Task:
 
 
 async def _event(trigger: Any) -> Any:
-    return await anext(trigger.run().__aiter__())
+    return (await anext(trigger.run().__aiter__())).payload
 
 
 @pytest.fixture
@@ -145,3 +147,62 @@ def test_a_pod_of_another_image_is_not_taken_over(task: Task, server: PodServer)
     task.run(image="mine:2")
     assert [pod["spec"]["containers"][0]["image"] for pod in server.made] == ["mine:1", "mine:2"]
     assert any(line.startswith("Deleting pod ") for line in task.said)
+
+
+QUOTA = (403, 'pods "x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0')
+
+
+class Hours:
+    """Time that passes when somebody waits, or the triggerer does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.time()
+        monkeypatch.setattr(runtime.time, "time", lambda: self.now)
+        monkeypatch.setattr(runtime.time, "sleep", self.pass_by)
+        self.waited: list[float] = []
+
+    def pass_by(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    return Hours(monkeypatch)
+
+
+def waits(task: Task, hours: Hours, **own: Any) -> None:
+    """Until it waits no more: in the triggerer, where Airflow's own timer begins anew each time."""
+    runtime, go_on = task.runtime(deferrable=True, **own), task.started_with(task.spec())
+    while True:
+        try:
+            go_on(runtime)
+            return
+        except TaskDeferred as deferred:
+            hours.pass_by(round((deferred.trigger.moment - datetime.now(UTC)).total_seconds()))
+            runtime, go_on = task.runtime(deferrable=True, **own), task.resumed_by(deferred, None)
+
+
+def test_the_wait_for_the_quota_ends_with_the_tasks_time(task: Task, server: PodServer, hours: Hours) -> None:
+    server.refuses["POST pods"] = QUOTA
+    with pytest.raises(
+        StepFailed, match=r"execution_timeout of 0:01:40: it waited 2 min for the namespace's quota: .*quota: none"
+    ):
+        waits(task, hours, execution_timeout=timedelta(seconds=100))
+    assert hours.waited == [30, 30, 30, 10]
+    assert len([line for line in task.said if line.startswith("Waiting ")]) == 2, "every minute"
+
+
+def test_the_wait_for_the_quota_in_the_worker_ends_too(task: Task, server: PodServer, hours: Hours) -> None:
+    server.refuses["POST pods"] = QUOTA
+    with pytest.raises(StepFailed, match="execution_timeout of 0:01:40"):
+        task.run(deferrable=False, execution_timeout=timedelta(seconds=100))
+    assert [round(pause) for pause in hours.waited] == [30, 30, 30, 10]
+
+
+def test_the_wait_for_the_quota_has_a_limit_of_its_own(task: Task, server: PodServer, hours: Hours) -> None:
+    server.refuses["POST pods"] = QUOTA
+    with pytest.raises(RuntimeUnavailable, match=r"The namespace's quota was used up for 60 min: .*quota: none"):
+        waits(task, hours)
+    assert 3600 < sum(hours.waited) <= 3630
+    assert [line.split(" for ")[0] for line in task.said[:3]] == ["Waiting 0 s", "Waiting 1 min", "Waiting 2 min"]

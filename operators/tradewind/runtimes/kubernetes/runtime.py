@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -23,6 +24,7 @@ from tradewind.runtimes.base import Say
 from tradewind.runtimes.kubernetes.diagnosis import Diagnosis, End, diagnose
 from tradewind.runtimes.kubernetes.pod import StepPod
 from tradewind.runtimes.kubernetes.request import image_reference, pod_arguments
+from tradewind.runtimes.kubernetes.waiting import EVERY_S, minutes
 from tradewind.settings import Settings, on_this_machine
 from tradewind.store import MANIFEST, Store
 
@@ -62,6 +64,7 @@ class KubernetesRuntime:
         self._store = Store(settings.store_uri)
         self._pod: StepPod | None = None
         self._full_since: float | None = None
+        self._said_at = 0.0  # what it waits for, of the quota
         self._killed = False
 
     def environment_id(self, image: str) -> str:
@@ -79,7 +82,7 @@ class KubernetesRuntime:
         spec = self._store.get_spec(spec_uri)
         lost = int(state["lost"])
         if state.get("full_since"):
-            self._full_since = float(state["full_since"])
+            self._full_since, self._said_at = float(state["full_since"]), float(state["said_at"])
             return self._carried_out(spec, spec_uri, say, lost=lost, begin=lambda pod: pod.begin(self._context))
         if event["status"] == "timeout":
             return self._timed_out(spec, spec_uri, event, say)
@@ -149,20 +152,39 @@ class KubernetesRuntime:
             # The pod failed, says the operator. How is in what it left: a manifest, or its last status.
 
     def _wait_for_quota(self, full: QuotaExceeded, *, spec_uri: str, lost: int, say: Say) -> None:
-        """Wait in the triggerer, or here, until it is worth asking again."""
-        self._full_since = self._full_since or time.time()
-        waited = time.time() - self._full_since
+        """Wait in the triggerer, or here, until it is worth asking again.
+
+        Airflow's own timer begins anew each time that a deferred task goes on: how long the try has taken is counted here.
+        """
+        now = time.time()
+        self._full_since = self._full_since or now
+        waited, left = now - self._full_since, self._deadline() - now
+        if left <= 0:
+            limit = self._own["execution_timeout"]
+            raise StepFailed(
+                f"The task took longer than its execution_timeout of {limit}: it waited {minutes(waited)} for the namespace's "
+                f"quota: {full}"
+            ) from full
         if waited > self._settings.schedule_timeout_s:
-            raise RuntimeUnavailable(f"The namespace's quota was used up for {waited / 60:.0f} min: {full}") from full
-        say(f"Waiting {waited / 60:.0f} min for the namespace's quota: {full}")
+            raise RuntimeUnavailable(f"The namespace's quota was used up for {minutes(waited)}: {full}") from full
+        if now - self._said_at >= EVERY_S:
+            self._said_at = now
+            say(f"Waiting {minutes(waited)} for the namespace's quota: {full}")
+        pause = min(_QUOTA_S, left)
         if not self._own.get("deferrable"):
-            time.sleep(_QUOTA_S)
+            time.sleep(pause)
             return
+        state = {"lost": lost, "full_since": self._full_since, "said_at": self._said_at}
         raise TaskDeferred(
-            trigger=TimeDeltaTrigger(timedelta(seconds=_QUOTA_S)),
+            trigger=TimeDeltaTrigger(timedelta(seconds=pause)),
             method_name="resume",
-            kwargs={"spec_uri": spec_uri, "state": {"lost": lost, "full_since": self._full_since}},
+            kwargs={"spec_uri": spec_uri, "state": state},
         )
+
+    def _deadline(self) -> float:
+        """When the task's execution_timeout is over, counted from the try's first start, in seconds since the epoch."""
+        limit: timedelta | None = self._own.get("execution_timeout")
+        return self._context["ti"].start_date.timestamp() + limit.total_seconds() if limit else math.inf
 
     def _timed_out(self, spec: StepSpec, spec_uri: str, event: dict[str, Any], say: Say) -> StepSpec:
         pod = self._pod = self._new_pod(spec, spec_uri, say)

@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.errors import RuntimeUnavailable
 from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running, scheduled, waits_for
 
-_EVERY_S = 60.0
+EVERY_S = 60.0
 _PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
 _FIRST_PAUSE_S, _LAST_PAUSE_S, _PAUSES = 1.0, 30.0, 20  # between two looks: a twentieth of the time waited, within these
@@ -47,7 +47,7 @@ class Waiting:
         self._others = others
         self._since = since or time.time()
         self._scheduled_at: float | None = None
-        self._said_at = self._since + _QUIET_S - _EVERY_S
+        self._said_at = self._since + _QUIET_S - EVERY_S
         self._waited = False
 
     def over(self, pod: Any) -> bool:
@@ -59,7 +59,7 @@ class Waiting:
         now = time.time()
         if running(pod, self._container) or ended(pod, self._container) or cannot_start(pod, self._container):
             if self._waited:
-                self._say(f"Waited {_minutes(now - self._since)}")
+                self._say(f"Waited {minutes(now - self._since)}")
             return True
         if scheduled(pod):
             self._scheduled_at = self._scheduled_at or now
@@ -67,15 +67,15 @@ class Waiting:
         else:
             since, limit = self._since, self._schedule_timeout_s
         if now - since > limit:
-            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {_minutes(now - since)} in vain: {self.reason(pod)}")
+            raise RuntimeUnavailable(f"The pod {pod.metadata.name} waited {minutes(now - since)} in vain: {self.reason(pod)}")
         if self.will_say(now):
             self._said_at, self._waited = now, True
-            self._say(f"Waiting {_minutes(now - self._since)}: {self.reason(pod)}")
+            self._say(f"Waiting {minutes(now - self._since)}: {self.reason(pod)}")
         return False
 
     def will_say(self, now: float | None = None) -> bool:
         """Whether it is time to say what the pod waits for."""
-        return (now or time.time()) - self._said_at >= _EVERY_S
+        return (now or time.time()) - self._said_at >= EVERY_S
 
     def will_ask(self, pod: Any) -> bool:
         """Whether it will say who uses what the pod waits for: only then are the others worth a request."""
@@ -112,7 +112,7 @@ class Patience:
         self._since = self._since or now
         if now - self._since > _PATIENCE_S:
             raise error
-        if now - self._said_at >= _EVERY_S:
+        if now - self._said_at >= EVERY_S:
             self._said_at = now
             self._say(f"Kubernetes does not answer, waiting: {error}")
 
@@ -142,5 +142,5 @@ def _users(resource: str, pod: Any, others: Iterable[Any]) -> str:
     return f"{sum(holders.values())} {resource} in use by {listed}"
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
