@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from airflow.sdk.exceptions import TaskDeferred
 from pod_server import Pod, PodServer, running, terminated
 
@@ -147,6 +148,34 @@ def test_a_pod_of_another_image_is_not_taken_over(task: Task, server: PodServer)
     task.run(image="mine:2")
     assert [pod["spec"]["containers"][0]["image"] for pod in server.made] == ["mine:1", "mine:2"]
     assert any(line.startswith("Deleting pod ") for line in task.said)
+
+
+def ends_once_seen(task: Task, server: PodServer) -> None:
+    """Pods run when they are made, and end well after some looks."""
+    server.comes_to = lambda _: running()
+    server.then = task.done
+
+
+def text(logged: Any) -> str:
+    return str(logged["event"]) % logged["positional_args"] if logged.get("positional_args") else str(logged["event"])
+
+
+@both
+@pytest.mark.parametrize(
+    ("request_", "permission", "lines"), [("GET pods/log", "get pods/log", 0), ("PATCH pods", "patch pods", 2)]
+)
+def test_a_permission_that_lacks_is_named_once(
+    task: Task, server: PodServer, deferrable: bool, request_: str, permission: str, lines: int
+) -> None:
+    ends_once_seen(task, server)
+    server.refuses[request_] = (403, 'pods "x" is forbidden: User "airflow" cannot do that')
+    with structlog.testing.capture_logs() as logged:
+        task.run(deferrable=deferrable)
+    (said,) = (text(one) for one in logged if one["log_level"] == "warning" and "forbids" in text(one))
+    assert f"forbids `{permission}` in namespace tradewind-steps" in said
+    told = [*task.said, *map(text, logged)]
+    assert len({line for line in told if line in ("one", "two")}) == lines
+    assert not any('"kind"' in line for line in told), "what the server says is no line of the step's"
 
 
 QUOTA = (403, 'pods "x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0')

@@ -18,6 +18,7 @@ from tradewind.contract import SPEC_VARIABLE
 from tradewind.errors import RuntimeUnavailable
 from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose, ended, running
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
+from tradewind.runtimes.kubernetes.refusals import MARK_POD, READ_LOG, Refusals
 from tradewind.runtimes.kubernetes.request import MANAGED_BY, WORK_ANNOTATION
 from tradewind.runtimes.kubernetes.trigger import StepPodTrigger
 from tradewind.runtimes.kubernetes.waiting import HAVE_A_NODE, Patience, Waiting
@@ -53,6 +54,7 @@ class StepPod(KubernetesPodOperator):
         self.last: V1Pod | None = None
         self._position: Position | None = None  # of the log, where this process has read some
         self.spec_uri: str | None = None
+        self._refusals = Refusals(self.log.warning, self.log.debug)
 
     # -- the start ------------------------------------------------------------------------------------------------
 
@@ -181,6 +183,7 @@ class StepPod(KubernetesPodOperator):
                 try.
         """
         self.pod = V1Pod(metadata=V1ObjectMeta(name=event["name"], namespace=event["namespace"]))  # for `on_kill`
+        self._refusals.known(event.get("refusals", ()))
         there = self._there(self.pod)
         if there is None:
             return
@@ -239,7 +242,7 @@ class StepPod(KubernetesPodOperator):
             )  # fmt: skip
             lines, reached = after(position, raw.data.decode(errors="replace").splitlines())
         except (ApiException, HTTPError) as error:  # the pod's status decides, not its log
-            self.log.debug("The log cannot be read at the moment: %s", error)
+            self._refusals.heard(error, READ_LOG, pod.metadata.namespace)
             return
         for line in lines:
             self.say(line)
@@ -249,7 +252,7 @@ class StepPod(KubernetesPodOperator):
             try:
                 self.client.patch_namespaced_pod(pod.metadata.name, pod.metadata.namespace, body)
             except (ApiException, HTTPError) as error:
-                self.log.debug("The log's position cannot be left on the pod: %s", error)
+                self._refusals.heard(error, MARK_POD, pod.metadata.namespace)
 
 
 def _variable(pod: V1Pod, name: str) -> str | None:

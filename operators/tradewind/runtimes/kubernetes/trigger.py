@@ -14,6 +14,7 @@ from kubernetes_asyncio import client
 
 from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
+from tradewind.runtimes.kubernetes.refusals import MARK_POD, READ_LOG, Refusals
 from tradewind.runtimes.kubernetes.waiting import HAVE_A_NODE, Patience, Waiting
 
 _FRESH_S = 30.0
@@ -45,6 +46,10 @@ class Others:
 
 class StepPodTrigger(KubernetesPodTrigger):
     """KubernetesPodTrigger that tells its events only that the pod ended: how, the task finds out by looking."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusals = Refusals(self.log.warning, self.log.debug)
 
     @classmethod
     def like(cls, trigger: KubernetesPodTrigger) -> StepPodTrigger:
@@ -93,11 +98,9 @@ class StepPodTrigger(KubernetesPodTrigger):
         A triggerer that is killed between the two says one poll's lines again: none is lost.
         """
         try:
-            raw = await self.hook.read_logs(
-                self.pod_name, self.pod_namespace, container_name=self.base_container_name, since_seconds=position.since_seconds()
-            )
+            raw = await self._read_log(position)
         except Exception as error:  # of the network, in any library's words: the pod's status decides, not its log
-            self.log.debug("The log cannot be read at the moment: %s", error)
+            self._refusals.heard(error, READ_LOG, self.pod_namespace)
             return position
         lines, reached = after(position, raw)
         for line in lines:
@@ -110,13 +113,26 @@ class StepPodTrigger(KubernetesPodTrigger):
                 raise
         return reached
 
+    async def _read_log(self, position: Position) -> list[str]:
+        """Not by the hook's `read_logs`, which takes a refusal's text for the log."""
+        async with self.hook.get_conn() as connection:
+            api: Any = client.CoreV1Api(connection)  # its declared types are those of a preloaded answer
+            answer = await api.read_namespaced_pod_log(
+                self.pod_name, self.pod_namespace, container=self.base_container_name, timestamps=True,
+                since_seconds=position.since_seconds(), _preload_content=False,
+            )  # fmt: skip
+            body = await answer.read()
+            if answer.status != 200:
+                raise client.ApiException(status=answer.status, reason=answer.reason)
+        return await asyncio.to_thread(lambda: body.decode(errors="replace").splitlines())
+
     async def _mark(self, position: Position) -> None:
         body = {"metadata": {"annotations": {POSITION_ANNOTATION: str(position)}}}
         try:
             async with self.hook.get_conn() as connection:
                 await client.CoreV1Api(connection).patch_namespaced_pod(self.pod_name, self.pod_namespace, body)
         except Exception as error:
-            self.log.debug("The log's position cannot be left on the pod: %s", error)
+            self._refusals.heard(error, MARK_POD, self.pod_namespace)
 
     async def _others(self) -> list[Any]:
         try:
@@ -142,7 +158,10 @@ class StepPodTrigger(KubernetesPodTrigger):
             await asyncio.sleep(self.poll_interval)
 
     def _event(self, status: str) -> TriggerEvent:
-        event = {"status": status, "namespace": self.pod_namespace, "name": self.pod_name, **self.trigger_kwargs}
+        event = {
+            "status": status, "namespace": self.pod_namespace, "name": self.pod_name, "refusals": sorted(self._refusals.said),
+            **self.trigger_kwargs,
+        }  # fmt: skip
         return TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _say(self, line: str) -> None:
