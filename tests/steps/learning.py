@@ -91,11 +91,17 @@ class Learning:
         """The model that a planned training will leave."""
         return ArtifactRef(uri=f"{self._outputs(name)}/model", sha256=f"{name:0<64}", size=1, kind="model")
 
-    def run(self) -> dict[str, dict[str, Any]]:
-        """What came of each step, by name; see learning_probe.py. No machine has a GPU here."""
+    def run(self, *, gpus: int = 0) -> dict[str, dict[str, Any]]:
+        """What came of each step, by name; see learning_probe.py. No machine has a GPU here.
+
+        Args:
+            gpus: that CUDA's driver is said to see all the same.
+        """
         specs = self.folder / "specs.json"
         specs.write_text(json.dumps([spec.to_json() for spec in self._specs.values()]))
-        return dict(zip(self._specs, call(self.python, "learning_probe.py", str(specs), CUDA_VISIBLE_DEVICES=""), strict=True))
+        return dict(
+            zip(self._specs, call(self.python, "learning_probe.py", str(specs), str(gpus), CUDA_VISIBLE_DEVICES=""), strict=True)
+        )
 
     def _outputs(self, name: str) -> str:
         return self.store.run_uri("test", "run", name, -1, 1)

@@ -1,6 +1,7 @@
 """Runs train and evaluate steps one after the other in one process of the train environment, for its imports take seconds.
 
-``python learning_probe.py FILE``: a JSON list of specs (as JSON text), in the order to run them. What came of each is
+``python learning_probe.py FILE GPUS``: a JSON list of specs (as JSON text), in the order to run them; how many GPUs CUDA's driver
+is said to see. What came of each is
 printed, the last line being a JSON list: ``{"metrics": {...}, "outputs": {name: uri}}`` or ``{"type", "message", "retryable"}``.
 """
 
@@ -12,8 +13,11 @@ import traceback
 from pathlib import Path
 
 from tradewind.contract import StepSpec
+from tradewind_steps import device
 from tradewind_steps.step import Step
 
+if int(sys.argv[2]):
+    device.count_gpus = lambda: int(sys.argv[2])
 found = []
 for text in json.loads(Path(sys.argv[1]).read_text()):
     spec = StepSpec.from_json(text)

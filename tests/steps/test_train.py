@@ -266,6 +266,25 @@ def test_without_a_gpu_nothing_pretends(came: dict[str, Any]) -> None:
     assert "no GPU" in came["needs_gpu"]["message"]
 
 
+def test_a_fall_back_to_the_cpu_is_told(tmp_path: Path, environments: Environments) -> None:
+    """A driver that sees a GPU is not yet one that XGBoost can use."""
+    learning = Learning(make_tables(tmp_path, environments), environments)
+    booster = BOOSTER.replace('{"objective"', '{"device": params["device"], "objective"')
+    amounts = {"label": "price", **BY_CONTENT, **NUMBERS_ONLY}
+    learning.train("trees", TEMPLATE, "flights", {**FLIGHTS, **SMALL}, resources={"cpu": 1, "device": "gpu"})
+    learning.train("booster", booster, "amounts", amounts, resources={"cpu": 1, "device": "gpu"})
+    learning.train("own", OWN, "flights", FLIGHTS, resources={"cpu": 1, "device": "gpu"})
+    learning.train("required", booster, "amounts", {**amounts, "params": {"require_gpu": True}})
+    came = learning.run(gpus=1)
+    assert {name: came[name]["metrics"]["device"] for name in ("trees", "booster", "own")} == {
+        "trees": "cpu", "booster": "cpu", "own": "cuda",
+    }, "of what says nothing itself the device is the chosen one"  # fmt: skip
+    assert (came["required"]["type"], came["required"]["retryable"]) == ("RuntimeUnavailable", True)
+    assert "require_gpu is set, and XGBoost learned on the CPU" in came["required"]["message"]
+    run = call(learning.python, "mlflow_probe.py", learning.tracking_uri, "run", came["trees"]["metrics"]["mlflow_run_id"])
+    assert run["tags"]["tradewind.device"] == "cpu"
+
+
 def test_a_failed_training_is_a_failed_run(learning: Learning, came: dict[str, Any]) -> None:
     found = call(learning.python, "mlflow_probe.py", learning.tracking_uri, "last", "raises")
     assert found["status"] == "FAILED"

@@ -29,6 +29,25 @@ def choose(resources: dict[str, Any], *, require_gpu: bool = False) -> str:
     return "cuda" if gpus else "cpu"
 
 
+def used(learned_on: str | None, chosen: str, *, require_gpu: bool = False) -> str:
+    """The device that a model was learned on, ``cuda`` or ``cpu``; also warns where it is not the GPU that was chosen.
+
+    Args:
+        learned_on: what the model itself says (`tradewind_steps.flavors.learned_on`); None where it says nothing, and the chosen
+            one is taken for granted.
+
+    Raises:
+        RuntimeUnavailable: a GPU is required and was not used.
+    """
+    if learned_on is None or learned_on == chosen or chosen == "cpu":
+        return learned_on or chosen
+    why = "XGBoost learned on the CPU: it can use no GPU here, or the train function did not pass it params['device']"
+    if require_gpu:
+        raise RuntimeUnavailable(f"require_gpu is set, and {why}")
+    log.warning("The profile asks for a GPU, and %s", why)
+    return "cpu"
+
+
 def count_gpus() -> int:
     """How many devices CUDA's driver sees; 0 without a driver."""
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import json
 import logging
 import os
 import sys
@@ -99,6 +100,17 @@ def score(output: Any, task: str) -> np.ndarray:
     if task == "regression":
         return values.reshape(len(values))
     return values
+
+
+def learned_on(model: Any) -> str | None:
+    """``cuda`` or ``cpu``, as XGBoost's trees say themselves; None of any other model. To be asked before `use_cpu`."""
+    for part in _parts(model):
+        if type(part).__module__.startswith("xgboost.") and hasattr(part, "get_booster"):
+            part = part.get_booster()
+        if type(part).__module__ == "xgboost.core" and hasattr(part, "save_config"):
+            device: str = json.loads(part.save_config())["learner"]["generic_param"]["device"]
+            return device.partition(":")[0]  # cuda:0
+    return None
 
 
 def use_cpu(model: Any) -> None:

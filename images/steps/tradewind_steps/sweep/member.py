@@ -93,5 +93,5 @@ def _kept(order: dict[str, Any], family: Family, learned: Learned) -> dict[str, 
     run = tracking.Run.begun(
         spec, params=hyperparameters, tags=tracking.tags_of(spec), run_id=order["run_id"], experiment_id=order["experiment_id"]
     )
-    result = keep(step, family.data, learned, run, family.device)
+    result = keep(step, family.data, learned, run)
     return {"metrics": result.metrics, "outputs": {name: dataclasses.asdict(ref) for name, ref in step.outputs.items()}}

@@ -35,8 +35,8 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
     from tradewind_steps.train.keep import keep
     from tradewind_steps.train.learn import learn
 
-    dataset, device = data.dataset, hyperparameters["device"]
-    tags = {**tracking.tags_of(step.spec), "tradewind.task": dataset.task, "tradewind.device": device}
+    dataset = data.dataset
+    tags = {**tracking.tags_of(step.spec), "tradewind.task": dataset.task}
     if step.checkpoint.resumed_from:
         tags["tradewind.resumed_from"] = step.checkpoint.resumed_from
     progress, judging, name = Progress(), None, None
@@ -59,7 +59,8 @@ def _train(step: Step, data: Any, function: Any, hyperparameters: dict[str, Any]
         except Stopped as stopped:
             return _stopped(stopped, progress, judging, mlflow_run)
         log.info("Learned in %.1f s", learned.seconds)
-        result = keep(step, data, learned, mlflow_run, device)
+        mlflow_run.set_tag("tradewind.device", learned.device)
+        result = keep(step, data, learned, mlflow_run)
     if trial and progress.curve:  # later trials are judged by it
         result.metrics |= {"curve": progress.curve, "attrs": judging.attrs if judging else {}}
     return result

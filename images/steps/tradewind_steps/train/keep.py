@@ -23,7 +23,7 @@ _IMPORTANCE_CELLS = 100_000  # rows times features that feature importance is me
 _IMPORTANCE_ROWS = 1000
 
 
-def keep(step: Step, data: Prepared, learned: Learned, run: tracking.Run, device: str) -> StepResult:
+def keep(step: Step, data: Prepared, learned: Learned, run: tracking.Run) -> StepResult:
     """Make a learned model the step's output ``model``, and what its MLflow run shows."""
     dataset = data.dataset
     model_id = run.new_model()
@@ -42,7 +42,7 @@ def keep(step: Step, data: Prepared, learned: Learned, run: tracking.Run, device
             "rows_train": len(dataset.train.y),
             "rows_holdout": len(dataset.holdout.y),
             "features": len(dataset.features),
-            "device": device,
+            "device": learned.device,
             "seconds_fit": learned.seconds,
             "data_start": data.start,
             "data_end": data.end,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradewind.errors import SpecError
+from tradewind_steps import device as devices
 from tradewind_steps import flavors
 from tradewind_steps.checkpoint import Checkpoint
 from tradewind_steps.metrics import measure
@@ -28,12 +29,14 @@ class Learned:
         metrics: on the holdout by their names, and on (a sample of) the rows learned from with ``train_`` before them.
         curves: per-round figures, by name.
         seconds: that the user's function took.
+        device: ``cuda`` or ``cpu``: the one that it was learned on.
     """
 
     model: flavors.Model
     metrics: dict[str, float | None]
     curves: dict[str, list[float]]
     seconds: float
+    device: str
 
 
 def takes_report(function: Callable[..., Any]) -> bool:
@@ -59,6 +62,7 @@ def learn(
     """Raises what the user's function raises, and SpecError where it returns no model; `Stopped` where ``progress`` says so.
 
     Args:
+        hyperparameters: what the function gets, ``device`` among them.
         checkpoint: what the user's dataset has as its own.
         call: calls the function with what it is given after it: here, or in other processes.
         kind: makes the model of what it returns.
@@ -70,12 +74,15 @@ def learn(
     seconds = round(time.monotonic() - started, 3)
     if returned is None:
         raise SpecError(f"{entry_point} returned None, expected the model: its last line should be 'return model'")
+    device = devices.used(
+        flavors.learned_on(returned), hyperparameters["device"], require_gpu=bool(hyperparameters.get("require_gpu"))
+    )
     flavors.use_cpu(returned)
     model = kind(returned, task=dataset.task, classes=len(dataset.classes))
     curves = flavors.learning_curve(returned)
     if progress.curve and not curves:
         curves = {"reported": [value for _, value in progress.curve]}
-    return Learned(model=model, metrics=_measure(model, dataset), curves=curves, seconds=seconds)
+    return Learned(model=model, metrics=_measure(model, dataset), curves=curves, seconds=seconds, device=device)
 
 
 def _measure(model: flavors.Model, dataset: Any) -> dict[str, float | None]:
