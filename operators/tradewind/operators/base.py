@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tradewind.errors import SpecError, StepFailed, TradewindError
+from tradewind.runtimes.unheeded import check_pod
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,9 +65,9 @@ class StepOperator(TradewindOperator):
         reuse: take an earlier result with the same fingerprint instead of running.
         files: files of the pipeline's folder that the code opens, or imports by other means than an import statement. All
             files are there for it, but only the change of a named one is a change of the code.
-        pod: arguments of KubernetesPodOperator, all of them, for where steps are pods: lists and mappings (``env_vars``,
-            ``volumes``, ``labels``, ...) add to ours, anything else replaces it. Its ``image`` counts for reuse, the rest does
-            not.
+        pod: arguments of KubernetesPodOperator, for where steps are pods: lists and mappings (``env_vars``, ``volumes``,
+            ``labels``, ...) add to ours, anything else replaces it. ``image`` counts for reuse, the rest does not. What would do
+            nothing is refused (`tradewind.runtimes.unheeded`).
         deferrable: wait for a pod in the triggerer, not in a worker.
         poll_interval: seconds between two looks at a pod and its log.
         kubernetes_conn_id: Airflow's connection to the cluster; where there is none of that name, the cluster that Airflow
@@ -104,6 +105,7 @@ class StepOperator(TradewindOperator):
         self._runtime: Runtime | None = None
         if "{{" not in self.profile:
             _check_profile(self.profile)
+        check_pod(self.pod, deferrable=deferrable)
 
     # -- what a stage says of itself ------------------------------------------------------------------------------
 

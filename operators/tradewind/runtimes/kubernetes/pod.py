@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.cncf.kubernetes.callbacks import ExecutionMode
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
@@ -54,12 +55,14 @@ class StepPod(KubernetesPodOperator):
         self.last: V1Pod | None = None
         self._position: Position | None = None  # of the log, where this process has read some
         self.spec_uri: str | None = None
+        self._context: Context | None = None
         self._refusals = Refusals(self.log.warning, self.log.debug)
 
     # -- the start ------------------------------------------------------------------------------------------------
 
     def begin(self, context: Context) -> None:
         """`execute`, which warns whoever calls it from another operator."""
+        self._context = context
         self.name = self._set_name(self.name)
         if self.deferrable:
             self.execute_async(context)
@@ -142,6 +145,8 @@ class StepPod(KubernetesPodOperator):
                 break
             time.sleep(self.poll_interval)
         if (found := diagnose(there, self.base_container_name)).end is not End.DONE:
+            if there is not None:
+                self._tell_end(there, self._context)  # as the operator does after a good one
             raise PodFailed(found.message)  # to the tidying up; how it ended is looked at again after that
 
     def convert_config_file_to_dict(self) -> None:
@@ -173,6 +178,13 @@ class StepPod(KubernetesPodOperator):
         except (ApiException, HTTPError):
             return []  # who has what is good to know, no more
 
+    def _tell_end(self, pod: V1Pod, context: Context | None) -> None:
+        told = {"pod": pod, "client": self.client, "mode": ExecutionMode.SYNC, "context": context, "operator": self}
+        for callback in self.callbacks:
+            callback.on_pod_completion(**told)
+        for callback in self.callbacks:
+            callback.on_pod_teardown(**told)
+
     # -- the end --------------------------------------------------------------------------------------------------
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
@@ -196,6 +208,7 @@ class StepPod(KubernetesPodOperator):
                 self.trigger_kwargs = {**(self.trigger_kwargs or {}), "_redefer_count": count + 1}
                 self.invoke_defer_method(context=context)
             raise RuntimeUnavailable(f"Nobody could look after pod {event['name']}, which still runs: {event['message']}")
+        self._tell_end(there, context)
         self.post_complete_action(pod=there, remote_pod=there, context=context, result=None)
         if event["status"] == "error" and alive and not cannot_start(there, self.base_container_name, patient=False):
             raise RuntimeUnavailable(str(event["message"]))
@@ -234,6 +247,8 @@ class StepPod(KubernetesPodOperator):
 
     def _read(self, pod: V1Pod) -> None:
         """Say the lines that nobody has said yet, and leave on the pod how far that is."""
+        if not self.get_logs:
+            return
         position = self._position or Position.parse((pod.metadata.annotations or {}).get(POSITION_ANNOTATION))
         try:
             raw = self.client.read_namespaced_pod_log(
@@ -246,6 +261,11 @@ class StepPod(KubernetesPodOperator):
             return
         for line in lines:
             self.say(line)
+            for callback in self.callbacks:
+                callback.progress_callback(
+                    line=line, client=self.client, mode=ExecutionMode.SYNC, container_name=self.base_container_name,
+                    timestamp=None, pod=pod,
+                )  # fmt: skip
         self._position = reached
         if reached != position:
             body = {"metadata": {"annotations": {POSITION_ANNOTATION: str(reached)}}}
