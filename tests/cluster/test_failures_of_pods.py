@@ -124,7 +124,7 @@ def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: C
     with FAULTS.injected("no GPU free") as fault:
         run_id = start("job", "learn", profile="gpu-1")
         platform.said(
-            "job", run_id, "train", "Insufficient nvidia.com/gpu; 4 nvidia.com/gpu in use by job train (4)", within_s=60
+            "job", run_id, "train", "no node has a free nvidia.com/gpu; 4 nvidia.com/gpu in use by job train (4)", within_s=60
         )
         for run in (holder, run_id):
             fault.run(ended(platform, "job", run).state)

@@ -1,4 +1,4 @@
-"""What a pod's status says. The statuses are as Kubernetes 1.35 gave them; ``tests/cluster`` makes them happen."""
+"""What a pod's status says. The statuses are as Kubernetes 1.35 gives them; ``tests/cluster`` makes some of them happen."""
 
 from __future__ import annotations
 
@@ -106,6 +106,41 @@ def unscheduled(message: str, reason: str = "Unschedulable") -> Any:
     return pod(phase="Pending", conditions=[condition], node=None, task="mine")
 
 
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (NO_GPU, "no node has a free nvidia.com/gpu"),
+        (
+            "0/5 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 2 Insufficient memory.",
+            "no node has enough cpu free, no node has enough memory free",
+        ),
+        (
+            "0/6 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) didn't match Pod's node affinity/selector, "
+            "1 node(s) had untolerated taint {spot: }, 1 node(s) had untolerated taint {gpu: }, 1 node(s) were unschedulable.",
+            "no node has a free nvidia.com/gpu, nodes with a taint that it does not tolerate: 2, "
+            "nodes without the labels that it wants: 2, nodes that take no pods: 1",
+        ),
+        ("0/1 nodes are available: 1 node(s) had volume node affinity conflict.", "a node"),
+        ("", "a node"),
+    ],
+)
+def test_why_no_node_takes_it_in_words(message: str, says: str) -> None:
+    found = unscheduled(message)
+    assert diagnosis.waits_for(found, "step") == says
+    theirs = message.split(". no new")[0].rstrip(".")
+    assert waiter([], []).reason(found) == (f"{says} ({theirs})" if theirs else says)
+
+
+def test_what_a_pod_with_a_node_waits_for() -> None:
+    scheduled = [{"type": "PodScheduled", "status": "True"}]
+    assert (
+        diagnosis.waits_for(unscheduled("", "SchedulingGated"), "step") == "its queue has not admitted it yet (SchedulingGated)"
+    )
+    assert diagnosis.waits_for(pod(phase="Pending"), "step") == "the scheduler"
+    creating = pod(phase="Pending", state=waits("ContainerCreating"), conditions=scheduled)
+    assert diagnosis.waits_for(creating, "step") == "its container to be made"
+
+
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -126,8 +161,8 @@ def test_it_says_every_minute_what_it_waits_for_and_who_has_it(monkeypatch: pyte
         clock.now += 1
     assert [line.split(":")[0] for line in said] == ["Waiting 10 s", "Waiting 1 min"]
     assert said[0] == (
-        "Waiting 10 s: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu; "
-        "4 nvidia.com/gpu in use by flights train (3), flights sweep (1)"
+        "Waiting 10 s: no node has a free nvidia.com/gpu; 4 nvidia.com/gpu in use by flights train (3), flights sweep (1) "
+        "(0/1 nodes are available: 1 Insufficient nvidia.com/gpu)"
     )
     assert wait.over(pod(state={"running": {}}))
     assert said[-1] == "Waited 2 min"
@@ -195,7 +230,7 @@ def test_it_gives_up_and_says_what_it_waited_for(monkeypatch: pytest.MonkeyPatch
     wait = waiter([], [], schedule_timeout_s=60)
     assert not wait.over(unscheduled(NO_GPU))
     clock.now += 61
-    with pytest.raises(RuntimeUnavailable, match=r"waited 1 min in vain: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu"):
+    with pytest.raises(RuntimeUnavailable, match=r"waited 1 min in vain: no node has a free nvidia.com/gpu \("):
         wait.over(unscheduled(NO_GPU))
 
 

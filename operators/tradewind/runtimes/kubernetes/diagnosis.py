@@ -1,11 +1,12 @@
 """What a pod's status says, in words and as a class. Pure: reads a pod's status as the API gives it, asks nobody.
 
-Sources: the Pod lifecycle, Disruptions and Images pages of the Kubernetes documentation; each case is provoked in
-``tests/cluster``.
+Sources: the Pod lifecycle, Disruptions and Images pages of the Kubernetes documentation; ``tests/unit/test_pod_diagnosis.py``
+has each case as a status, ``tests/cluster`` provokes the most frequent ones.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,6 +28,16 @@ _PASSES = (
     "qps exceeded", "rate limit", "too many requests", "unavailable", "timeout", "timed out", "bad gateway", "connection reset",
     "deadline exceeded", "internal server error", "temporary failure", "unexpected eof", "is reserved for",
 )  # fmt: skip
+_INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
+# The scheduler's words for nodes, counted, and ours for the same.
+_UNFIT = tuple(
+    (re.compile(rf"(\d+) node\(s\) {theirs}"), ours)
+    for theirs, ours in (
+        ("had untolerated taint", "nodes with a taint that it does not tolerate"),
+        ("didn't match Pod's node affinity/selector", "nodes without the labels that it wants"),
+        ("were unschedulable", "nodes that take no pods"),
+    )
+)
 _GONE_S = 30.0  # seconds after a pod's grace period in which its node should have ended it
 
 
@@ -130,7 +141,7 @@ def waits_for(pod: Any, container: str) -> str:
     if scheduled is not None and scheduled.status != "True":
         if scheduled.reason == "SchedulingGated":
             return "its queue has not admitted it yet (SchedulingGated)"
-        return without_preemption(scheduled.message or "") or "a node"
+        return _unfit(scheduler_says(pod)) or "a node"
     status = _status(pod, container)
     waiting = status.state.waiting if status and status.state else None
     if waiting is not None and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
@@ -138,8 +149,31 @@ def waits_for(pod: Any, container: str) -> str:
     return "its container to be made" if scheduled is not None else "the scheduler"
 
 
-def without_preemption(message: str) -> str:
-    """The scheduler's message less its last sentences, which say that nothing can be preempted or given back either."""
+def lacking(pod: Any) -> list[str]:
+    """The resources, as Kubernetes names them, of which the scheduler finds too little on some node."""
+    return list(dict.fromkeys(_INSUFFICIENT.findall(scheduler_says(pod))))
+
+
+def is_device(resource: str) -> bool:
+    """Of cores and memory everybody has some."""
+    return "/" in resource
+
+
+def _unfit(message: str) -> str:
+    """Why no node takes a pod, from the scheduler's message; nothing where it says none of what is known here."""
+    short = dict.fromkeys(_INSUFFICIENT.findall(message))
+    said = [f"no node has a free {name}" if is_device(name) else f"no node has enough {name} free" for name in short]
+    for pattern, words in _UNFIT:
+        if found := pattern.findall(message):
+            said.append(f"{words}: {sum(map(int, found))}")
+    return ", ".join(said)
+
+
+def scheduler_says(pod: Any) -> str:
+    """The scheduler's message about a pod without a node, less its last sentences, which say that nothing can be preempted or
+    given back either."""
+    found = condition(pod, "PodScheduled")
+    message = (found.message or "") if found is not None and found.status != "True" else ""
     return message.split(" preemption:")[0].replace(" no new claims to deallocate,", "").rstrip("., ")
 
 

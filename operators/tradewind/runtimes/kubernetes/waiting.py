@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tradewind.errors import RuntimeUnavailable
-from tradewind.runtimes.kubernetes.diagnosis import cannot_start, ended, running, scheduled, waits_for
+from tradewind.runtimes.kubernetes.diagnosis import (
+    cannot_start,
+    ended,
+    is_device,
+    lacking,
+    running,
+    scheduled,
+    scheduler_says,
+    waits_for,
+)
 
 EVERY_S = 60.0
 _PATIENCE_S = 900.0
 _QUIET_S = 10.0  # what starts within this needs no words
 _FIRST_PAUSE_S, _LAST_PAUSE_S, _PAUSES = 1.0, 30.0, 20  # between two looks: a twentieth of the time waited, within these
 HAVE_A_NODE = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"  # a field selector
-_INSUFFICIENT = re.compile(r"Insufficient ([a-z0-9./-]+)")
 
 
 class Waiting:
@@ -79,7 +86,7 @@ class Waiting:
 
     def will_ask(self, pod: Any) -> bool:
         """Whether it will say who uses what the pod waits for: only then are the others worth a request."""
-        return self.will_say() and any(_is_device(found) for found in _INSUFFICIENT.findall(waits_for(pod, self._container)))
+        return self.will_say() and any(map(is_device, lacking(pod)))
 
     def pause(self, interval: float) -> float:
         """Seconds until the next look. Most pods start at once, and a thousand that wait for an hour must not keep a processor
@@ -93,10 +100,10 @@ class Waiting:
         return max(min(_FIRST_PAUSE_S, interval), min(waited / _PAUSES, max(_LAST_PAUSE_S, interval)))
 
     def reason(self, pod: Any) -> str:
-        """What it waits for and, where others of its namespace have it, who."""
-        what = waits_for(pod, self._container)
-        devices = [resource for resource in _INSUFFICIENT.findall(what) if _is_device(resource)]
-        return "; ".join([what, *filter(None, (_users(device, pod, self._others(pod)) for device in devices))])
+        """What it waits for and, where others of its namespace have it, who; then Kubernetes' own words."""
+        users = (_users(device, pod, self._others(pod)) for device in filter(is_device, lacking(pod)))
+        said, theirs = "; ".join([waits_for(pod, self._container), *filter(None, users)]), scheduler_says(pod)
+        return f"{said} ({theirs})" if theirs else said
 
 
 class Patience:
@@ -115,11 +122,6 @@ class Patience:
         if now - self._said_at >= EVERY_S:
             self._said_at = now
             self._say(f"Kubernetes does not answer, waiting: {error}")
-
-
-def _is_device(resource: str) -> bool:
-    """Of cores and memory everybody has some: who has them says nothing."""
-    return "/" in resource
 
 
 def _users(resource: str, pod: Any, others: Iterable[Any]) -> str:
