@@ -15,7 +15,11 @@ from tradewind.cli.kube import Forbidden, Kube
 from tradewind.profiles import PROFILES
 from tradewind.settings import SECTION, Settings
 
-STEP_IMAGES = ("data", "train")
+STEP_IMAGES = ("data", "train")  # every pipeline's
+OPTIONAL = {
+    "torch": 'only a task with image="torch" needs it',
+    "predictor": "only a model that answers through a predictor of its author's needs it",
+}
 # What Airflow's operator and trigger ask of the API, and what finds a pod again.
 RIGHTS = (
     ("pods", ("create", "get", "list", "watch", "delete", "patch")),
@@ -169,14 +173,20 @@ class Cluster:
     def images(self) -> Iterator[Result]:
         """Which nodes list an image; a node tells its largest fifty or so."""
         listed = list(self.kube.items("/api/v1/nodes"))
-        for image in STEP_IMAGES:
+        serving = ("serve", "predictor") if self.settings.serving == "seldon" else ()
+        for image in (*STEP_IMAGES, "torch", *serving):
             reference = reference_of(self.settings, image)
             having = [node["metadata"]["name"] for node in listed if _has(node["status"].get("images", []), reference)]
             if having:
                 yield passed(f"image {image}", f"{reference}: on {len(having)} of {len(listed)} nodes")
             else:
-                fix = "See that nodes may pull it; --pods tries" if not self._with_pods else ""
-                yield skipped(f"image {image}", f"{reference}: not on any node yet; it will be pulled", fix)
+                when = OPTIONAL.get(image, "it will be pulled")
+                yield skipped(f"image {image}", f"{reference}: not on any node yet; {when}", self._how_to_look(image, reference))
+
+    def _how_to_look(self, image: str, reference: str) -> str:
+        if image not in STEP_IMAGES:
+            return f"Look whether the registry has it: docker manifest inspect {reference}"
+        return "" if self._with_pods else "Look whether nodes may pull it: tradewind doctor --pods starts a pod of it"
 
 
 def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
@@ -201,7 +211,7 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
         check("kinds", cluster.kinds),
         check("capacity", cluster.capacity, cluster_wide),
         check("priority classes", cluster.priorities, "Only a ClusterRole shows them; the operators need none"),
-        check("images", cluster.images, cluster_wide),
+        check("images", cluster.images, f"{cluster_wide}; tradewind doctor --pods tries the images"),
     ]
     return [*found, *(pod_check(cluster, image) for image in STEP_IMAGES if with_pods)]
 
