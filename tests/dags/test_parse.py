@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 
+import pytest
 from live import copy_template
 
 from tradewind.cli.templates import templates
@@ -52,6 +54,24 @@ for file in json.loads(sys.argv[1]):
     os._exit(0)
 """
 
+WRONG = """
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from tradewind.operators import TrainModelOperator
+
+with DAG(Path(__file__).stem):
+    TrainModelOperator(task_id="train", train="train:train", dataset="a", label_column="y", {argument})
+"""
+LOAD = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(dag_folder=sys.argv[1])
+print(json.dumps({"dags": sorted(bag.dags), "errors": list(bag.import_errors.values())}))
+"""
+
 
 def parse(*files: Path) -> list[tuple[float, list[str]]]:
     """Of each: seconds, and the modules that it loaded, in a process of its own."""
@@ -78,3 +98,31 @@ def test_it_adds_little_to_an_empty_dag(tmp_path: Path) -> None:
     ours, nothing = median(seconds[::2]), median(seconds[1::2])
     print(f"template {ours:.3f} s, empty Dag {nothing:.3f} s")
     assert ours - nothing <= LIMIT
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (
+            'profile="gpu-9"',
+            "There is no resource profile 'gpu-9'; there are: cpu-large, cpu-small, gpu-1, mine, spark-large, spark-small",
+        ),
+        ('pod={"container_logs": True}', "pod: 'container_logs' would do nothing for a step: "),
+    ],
+)
+def test_what_is_plainly_wrong_is_an_import_error(tmp_path: Path, argument: str, says: str) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "wrong.py").write_text(WRONG.format(argument=argument))
+    (dags / "right.py").write_text(WRONG.format(argument='profile="mine", pod={"labels": {"a": "b"}}'))
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__TRADEWIND__PROFILES": '{"mine": {"cpu": 1, "memory_mb": 100}}',
+    }
+    done = subprocess.run([sys.executable, "-c", LOAD, str(dags)], env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["dags"] == ["right"]
+    (error,) = found["errors"]
+    assert says in error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,17 @@ def test_airflows_image_has_what_is_tested() -> None:
 def instructions(image: str) -> list[str]:
     text = (REPOSITORY / "images" / image / "Dockerfile").read_text().replace("\\\n", "")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("image", [*IMAGES, NAMED])
+def test_an_image_says_what_it_is(image: str) -> None:
+    (label,) = (line.removeprefix("LABEL ") for line in instructions(image) if line.startswith("LABEL "))
+    labels = dict(part.split("=", 1) for part in shlex.split(label))
+    name = "org.opencontainers.image"
+    assert labels[f"{name}.title"].lower() == f"tradewind {image}"
+    assert labels[f"{name}.version"] == "${VERSION}"
+    assert labels[f"{name}.licenses"] == "Apache-2.0"
+    assert labels[f"{name}.description"]
 
 
 def test_the_steps_images_have_their_first_layers_in_common() -> None:

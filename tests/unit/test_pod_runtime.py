@@ -309,3 +309,59 @@ def test_what_would_do_nothing_is_refused_at_parse() -> None:
             check_pod({"callbacks": callbacks}, deferrable=False)
     check_pod({"init_container_logs": True, "deferrable": False}, deferrable=True)
     check_pod({"callbacks": Told, "get_logs": False, "image": "mine:1", "labels": {}}, deferrable=True)
+
+
+def test_all_of_a_profile_is_in_the_pod(task: Task, server: PodServer) -> None:
+    tolerated = ({"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30},)
+    profile = Profile(
+        cpu=1.5, memory_mb=100, gpus=2, shared_memory_mb=64, node_selector={"gpu": "a100"}, tolerations=tolerated,
+        priority_class="low", queue="ml", spot=True,
+    )  # fmt: skip
+    task.run(profile, deferrable=False)
+    (pod,) = server.made
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "1500m", "memory": "100Mi", "nvidia.com/gpu": "2"}
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}} in spec["volumes"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    assert spec["nodeSelector"] == {"gpu": "a100"}
+    assert spec["tolerations"] == list(tolerated)
+    assert spec["priorityClassName"] == "low"
+    assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "ml"
+
+
+def test_what_a_profile_does_not_name_is_not_in_the_pod(task: Task, server: PodServer) -> None:
+    task.run(deferrable=False)
+    (pod,) = server.made
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+    assert not any(volume["name"] == "shm" for volume in spec["volumes"])
+    assert not {"nodeSelector", "tolerations", "priorityClassName"} & {name for name, value in spec.items() if value}
+    assert "kueue.x-k8s.io/queue-name" not in pod["metadata"]["labels"]
+
+
+@both
+@pytest.mark.parametrize(("spot", "replaced"), [(False, 3), (True, 20)])
+def test_a_pod_that_is_lost_is_replaced_so_many_times(
+    task: Task, server: PodServer, deferrable: bool, spot: bool, replaced: int
+) -> None:
+    server.comes_to = lambda _: {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"}
+    with pytest.raises(RuntimeUnavailable, match=r"The pod of step 'train' was lost: Evicted: the node was low on memory"):
+        task.run(Profile(cpu=1, memory_mb=100, spot=spot), deferrable=deferrable)
+    assert len(server.made) == 1 + replaced
+    assert sum("Another one takes its place" in line for line in task.said) == replaced
+    assert server.pods == {}
+
+
+def test_a_replaced_pod_may_still_succeed(task: Task, server: PodServer) -> None:
+    lost = {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"}
+    server.comes_to = lambda pod: lost if len(server.made) < 3 else task.done(pod)
+    spec = task.run(deferrable=False)
+    assert len(server.made) == 3
+    assert task.store.exists(f"{spec.outputs_uri}/{MANIFEST}")
+
+
+def test_a_connection_that_is_not_there_is_named(task: Task) -> None:
+    with pytest.raises(SpecError, match=r"^kubernetes_conn_id: Airflow has no connection 'nowhere'$"):
+        task.run(kubernetes_conn_id="nowhere")
+    task.run(kubernetes_conn_id="kubernetes_default")
