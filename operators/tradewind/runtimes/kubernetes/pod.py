@@ -56,7 +56,7 @@ class StepPod(KubernetesPodOperator):
         self._position: Position | None = None  # of the log, where this process has read some
         self.spec_uri: str | None = None
         self._context: Context | None = None
-        self._refusals = Refusals(self.log.warning, self.log.debug)
+        self._refusals = Refusals(self)
 
     # -- the start ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 READ_LOG, MARK_POD = "get pods/log", "patch pods"
 _MEANS = {
@@ -15,17 +16,15 @@ class Refusals:
     """Of one pod.
 
     Args:
-        warn: takes what there is to say.
-        debug: takes what is no refusal, as a message with one ``%s`` and the error: it passes.
+        speaker: the operator or trigger that asked: its ``log`` takes what there is to say.
 
     Attributes:
         said: permissions that have been named; who goes on after another process need not repeat them.
     """
 
-    def __init__(self, warn: Callable[[str], None], debug: Callable[[str, Exception], None]) -> None:
+    def __init__(self, speaker: Any) -> None:
         self.said: set[str] = set()
-        self._warn = warn
-        self._debug = debug
+        self._speaker = speaker
 
     def known(self, said: Iterable[str]) -> None:
         """What an earlier process has said."""
@@ -38,10 +37,13 @@ class Refusals:
             permission: `READ_LOG` or `MARK_POD`.
         """
         if getattr(error, "status", None) != 403:
-            self._debug(f"{permission}: %s", error)
+            self._speaker.log.debug("%s: %s", permission, error)  # it passes
         elif permission not in self.said:
             self.said.add(permission)
-            self._warn(
-                f"Kubernetes forbids `{permission}` in namespace {namespace}: {_MEANS[permission]}. The step runs all the same. "
-                f"The chart's RBAC gives the permission; `tradewind doctor` lists it"
+            self._speaker.log.warning(
+                "Kubernetes forbids `%s` in namespace %s: %s. The step runs all the same. The chart's RBAC gives the permission; "
+                "`tradewind doctor` lists it",
+                permission,
+                namespace,
+                _MEANS[permission],
             )

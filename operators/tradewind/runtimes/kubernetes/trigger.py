@@ -49,7 +49,7 @@ class StepPodTrigger(KubernetesPodTrigger):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._refusals = Refusals(self.log.warning, self.log.debug)
+        self._refusals = Refusals(self)
 
     @classmethod
     def like(cls, trigger: KubernetesPodTrigger) -> StepPodTrigger:
