@@ -14,6 +14,9 @@ def key_figure(metrics: dict[str, Any]) -> str:
     if "rows_quarantined" in metrics:
         share = f" ({metrics['quarantined_share']:.2%})" if "quarantined_share" in metrics else ""
         return f"{metrics['rows_checked']:,} rows checked, {metrics['rows_quarantined']:,} quarantined{share}"
+    if "drifted" in metrics:
+        furthest = next((f": {column['column']} psi {column['psi']:.2f}" for column in metrics["columns"] if "psi" in column), "")
+        return f"{metrics['verdict']}{furthest}"
     if "columns" in metrics:
         return f"{metrics['rows']:,} rows, {metrics['columns']} columns"
     if "challenger" in metrics:

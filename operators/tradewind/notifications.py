@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tradewind.operators.links import TaskInstanceName
 
+_log = logging.getLogger(__name__)
+
 # In words, for the sentence.
 EVENTS = {
     "validation_failed": "the data were refused",
@@ -36,6 +38,7 @@ EVENTS = {
     "approval_wanted": "a person is asked",
     "not_approved": "the release was not approved",
     "rolled_back": "the rollout was taken back",
+    "drift": "the data are no longer what the model that serves was trained on",
     "failed": "a task failed",
 }
 _OF_ERROR = {
@@ -44,6 +47,7 @@ _OF_ERROR = {
     ApprovalRefused: "not_approved",
     RolloutAborted: "rolled_back",
 }
+_NAMED = 3  # reasons of a drift
 _LONGEST = 500  # characters of a reason
 _TIMEOUT_S = 10.0
 _CONNECTS = 3
@@ -72,7 +76,7 @@ class Event:
 
 
 def notify(notifier: BaseNotifier, *, on: Collection[str] | None = None) -> Notify:
-    """A callback for ``on_failure_callback`` of tasks, and for ``notifiers`` of `ApproveReleaseOperator`.
+    """A callback for ``on_failure_callback`` of tasks, and for the ``notifiers`` of those that take them.
 
     Args:
         notifier: is called with ``tradewind`` in its context.
@@ -112,6 +116,23 @@ def approval_wanted(ti: TaskInstanceName, *, reason: str) -> dict[str, str]:
     from tradewind.operators.links import task_url
 
     return _event("approval_wanted", ti, reason=reason, link=task_url(ti, "required_actions"), report=True)
+
+
+def drift(ti: TaskInstanceName, *, reasons: Sequence[str]) -> dict[str, str]:
+    """The event of a drift; its reason names what moved furthest."""
+    from tradewind.operators.links import task_url
+
+    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
+    return _event("drift", ti, reason="; ".join([*reasons[:_NAMED], *more]), link=task_url(ti), report=True)
+
+
+def tell(notifiers: Sequence[BaseNotifier], context: Context, event: dict[str, str]) -> None:
+    """Hand an event to what a task was given as ``notifiers``. One that fails is logged: what it tells of stands without it."""
+    for notifier in notifiers:
+        try:
+            notifier({**context, "tradewind": event})
+        except Exception:
+            _log.exception("A notifier failed")
 
 
 def of_failure(context: Any) -> dict[str, str]:

@@ -23,8 +23,9 @@ METRICS: dict[str, tuple[str, ...]] = {
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "logloss"),
     "regression": ("rmse", "mae", "median_ae", "r2"),
     "replay": ("disagreement", "psi", "ks", "errors", "latency_ratio"),  # of two versions' answers to the same rows
+    "drift": ("psi", "ks", "missing"),  # of a column's values against those that a model was trained on
 }
-ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task != "replay" for name in names))
+ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task not in ("replay", "drift") for name in names))
 
 _NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _RULE = re.compile(
@@ -87,7 +88,7 @@ def parse_rules(texts: Iterable[str], task: str | None = None) -> list[Rule]:
     """The rules as data.
 
     Args:
-        task: ``binary``, ``multiclass``, ``regression`` or ``replay`` where it is known: other tasks' metrics are refused.
+        task: ``binary``, ``multiclass``, ``regression``, ``replay`` or ``drift`` where it is known: others' metrics are refused.
 
     Raises:
         SpecError: a rule cannot be read or is about an unknown metric; names the rule and the metrics that there are.
@@ -103,6 +104,8 @@ def _parse(text: str, task: str | None) -> Rule:
     if metric not in (METRICS[task] if task else ALL_METRICS):
         there = f"a {task} model has {', '.join(METRICS[task])}" if task else f"there are {', '.join(ALL_METRICS)}"
         raise SpecError(f"Rule {text!r}: there is no metric {metric!r}; {there}")
+    if task == "drift" and (column or found["champion"]):
+        raise SpecError(f"Rule {text!r}: a rule about drift is of all columns: 'METRIC <= NUMBER', with >=, >, <= or <")
     margin = float(f"{found['sign'] or ''}{found['margin'] or 0}" if found["champion"] else found["number"])
     return Rule(
         text=text, metric=metric, column=column, comparison=found["comparison"], champion=bool(found["champion"]), margin=margin

@@ -87,6 +87,12 @@ class Learning:
             inputs["champion"] = self.model(champion) if isinstance(champion, str) else champion
         self._add(name, "evaluate", {"rules": [], "min_rows": 100, **params}, inputs, None, None, {"resources": {"cpu": 2}})
 
+    def drift(self, name: str, table: str, reference: str | None = None, **params: Any) -> None:
+        """Plan a drift check of a table against another."""
+        inputs = {"dataset": self.table(table), **({"reference": self.table(reference)} if reference else {})}
+        asked = {"rules": ["psi <= 0.25"], "exclude": [], "min_rows": 200, "name": "late", "champion_version": "3", **params}
+        self._add(name, "drift", asked, inputs, None, None, {"as_of": asked.pop("as_of", None)})
+
     def model(self, name: str) -> ArtifactRef:
         """The model that a planned training will leave."""
         return ArtifactRef(uri=f"{self._outputs(name)}/model", sha256=f"{name:0<64}", size=1, kind="model")

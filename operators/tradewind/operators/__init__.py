@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tradewind.operators.approve import ApproveReleaseOperator
+    from tradewind.operators.drift import DetectDriftOperator
     from tradewind.operators.evaluate import EvaluateModelOperator
     from tradewind.operators.features import SparkFeaturesOperator
     from tradewind.operators.register import RegisterModelOperator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ApproveReleaseOperator": "approve",
+    "DetectDriftOperator": "drift",
     "EvaluateModelOperator": "evaluate",
     "RegisterModelOperator": "register",
     "SeldonRolloutOperator": "rollout",
@@ -30,6 +32,7 @@ _MODULES = {
 
 __all__ = [
     "ApproveReleaseOperator",
+    "DetectDriftOperator",
     "EvaluateModelOperator",
     "RegisterModelOperator",
     "SeldonRolloutOperator",

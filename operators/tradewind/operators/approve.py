@@ -140,7 +140,7 @@ class ApproveReleaseOperator(TradewindOperator):
         from airflow.sdk.exceptions import TaskAwaitingInput
 
         from tradewind.approval.page import body, changed_in_short
-        from tradewind.notifications import approval_wanted
+        from tradewind.notifications import approval_wanted, tell
 
         ti = context["ti"]
         _leave(context, store, dossier)
@@ -151,11 +151,7 @@ class ApproveReleaseOperator(TradewindOperator):
         who = ", ".join(user["name"] for user in self.approvers) or "anybody who may"
         self.log.info("Waiting for the word of %s at %s", who, task_url(ti, "required_actions"))
         event = approval_wanted(ti, reason=f"{subject} {changed_in_short(dossier)}")
-        for notifier in self.notifiers:
-            try:
-                notifier({**context, "tradewind": event})
-            except Exception:
-                self.log.exception("A notifier failed; the question stands without it")
+        tell(self.notifiers, context, event)
         raise TaskAwaitingInput(method_name="answered", kwargs={"pins": dossier.pins}, timeout=self.response_timeout)
 
     def _put(self, context: Context, *, subject: str, body: str) -> None:

@@ -94,8 +94,8 @@ class EvaluateModelOperator(StepOperator):
 
     def step_params(self) -> dict[str, Any]:
         return {
-            "rules": _checked(_list("rules", self.rules)),
-            "slices": _list("slices", self.slices),
+            "rules": _checked(texts("rules", self.rules)),
+            "slices": texts("slices", self.slices),
             "min_rows": int(number("min_rows", self.min_rows, 1, 1e12)),
             "min_slice_rows": int(number("min_slice_rows", self.min_slice_rows, 1, 1e12)),
             # Not only the champion's content: the rollout asks for this version by name, and another registered model may
@@ -128,7 +128,7 @@ def _checked(rules: Sequence[str]) -> list[str]:
     return list(rules)
 
 
-def _list(name: str, value: Any) -> list[str]:
+def texts(name: str, value: Any) -> list[str]:
     """A templated list: Jinja gives it as a list where the Dag renders native objects, else as its text."""
     if isinstance(value, str):
         import ast

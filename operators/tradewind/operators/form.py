@@ -14,7 +14,8 @@ from tradewind.profiles import Profile
 from tradewind.rules import ALL_METRICS, METRICS
 
 _SLICE = r"(slice *\( *[^()]+ *\) *\. *)?"
-_BOUND = r"([+-]?[0-9.]+([eE][+-]?[0-9]+)?|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
+_NUMBER = r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?"
+_BOUND = rf"({_NUMBER}|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
 _RISING = "list of steps whose weights rise"
 
 
@@ -38,9 +39,10 @@ def profile() -> dict[str, Any]:
 
 
 def rules(task: str | None = None) -> dict[str, Any]:
-    """Rules of a gate, a line each; ``replay``: of a rollout's replay."""
+    """Rules of a gate, a line each; ``replay``: of a rollout's replay; ``drift``: of a drift check."""
     metrics = "|".join(METRICS[task] if task else ALL_METRICS)
-    pattern = rf"^ *{_SLICE}({metrics}) *(>=|<=|>|<) *{_BOUND} *$"
+    part, bound = ("", _NUMBER) if task == "drift" else (_SLICE, _BOUND)
+    pattern = rf"^ *{part}({metrics}) *(>=|<=|>|<) *{bound} *$"
     return {"type": "array", "items": {"type": "string", "pattern": pattern}}
 
 

@@ -70,10 +70,13 @@ def disagreements(champion: np.ndarray, challenger: np.ndarray, task: str) -> np
 def psi(expected: np.ndarray, got: np.ndarray) -> float:
     """Population stability index over tenths of ``expected``; below 0.1 is commonly called stable, above 0.25 shifted."""
     edges = np.unique(np.quantile(expected, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    shares = [
-        np.maximum(np.bincount(np.searchsorted(edges, v), minlength=len(edges) + 1) / len(v), _FLOOR) for v in (expected, got)
-    ]
-    return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
+    return psi_of(*(np.bincount(np.searchsorted(edges, v), minlength=len(edges) + 1) for v in (expected, got)))
+
+
+def psi_of(expected: np.ndarray, got: np.ndarray) -> float:
+    """The same of rows counted by bin."""
+    before, after = (np.maximum(counts / counts.sum(), _FLOOR) for counts in (expected, got))
+    return float(np.sum((after - before) * np.log(after / before)))
 
 
 def ks(one: np.ndarray, other: np.ndarray) -> float:

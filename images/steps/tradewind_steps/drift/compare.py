@@ -1,0 +1,95 @@
+"""How far a column's values are from those that a model was trained on. Pure: values in, numbers out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from tradewind_steps.replay.compare import ks, psi_of
+
+_BINS = 10
+_VALUES = 20  # of texts: those that have a bin of their own
+_KS_ROWS = 1_000_000  # of more rows every n-th is taken
+
+Bins = tuple[list[str], np.ndarray, np.ndarray]  # names, and rows in each, then and now; the last is for missing values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column then and now.
+
+    Attributes:
+        metrics: ``psi``, ``ks`` (of numbers) and ``missing``, the share of rows without a value less what it was; each None
+            where it is not defined, all absent where there is ``trouble``.
+        shares: by bin the share of rows then and now, which is what ``psi`` is made of.
+        trouble: why the values cannot be compared at all.
+    """
+
+    name: str
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    shares: list[tuple[str, float, float]] = field(default_factory=list)
+    trouble: str = ""
+
+
+def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
+    """Of numbers, missing ones NaN, or of texts (dtype object), missing ones None; at least one row of each."""
+    as_numbers = then.dtype != object
+    bins, before, after = _numbers(then, now) if as_numbers else _texts(then, now)
+    shares = list(zip(bins, (before / len(then)).tolist(), (after / len(now)).tolist(), strict=True))
+    return Column(
+        name=name,
+        metrics={
+            "psi": psi_of(before, after),
+            "ks": _ks(_known(then), _known(now)) if as_numbers else None,
+            "missing": shares[-1][2] - shares[-1][1],
+        },
+        shares=[share for share in shares if share[1] or share[2]],
+    )
+
+
+def _numbers(then: np.ndarray, now: np.ndarray) -> Bins:
+    """By the tenths of what was there; what lies below or above all of it has a bin each, so that a constant may move too."""
+    known, edges, names = _known(then), np.empty(0), ["new"]
+    if len(known):
+        tenths = np.quantile(known, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf")
+        edges = np.unique([np.nextafter(known.min(), -np.inf), *tenths])
+        names = [f"below {known.min():.4g}", *(f"to {edge:.4g}" for edge in edges[1:]), f"above {edges[-1]:.4g}"]
+    counts = []
+    for values in (then, now):
+        there = _known(values)
+        rows = np.bincount(np.searchsorted(edges, there), minlength=len(edges) + 1)
+        counts.append(np.append(rows, len(values) - len(there)))
+    return [*names, "missing"], counts[0], counts[1]
+
+
+def _texts(then: np.ndarray, now: np.ndarray) -> Bins:
+    """By the values that were most frequent, the rest of those that were there, and those that were not. Where more than half of
+    the rows had a text of their own, another text says nothing: only whether there is one counts."""
+    before, after = Counter(_known(then).tolist()), Counter(_known(now).tolist())
+    named = sorted(before, key=lambda value: (-before[value], value))[:_VALUES]
+    own = len(before) > max(_VALUES, before.total() / 2)
+
+    def counted(found: Counter[str], rows: int) -> np.ndarray:
+        there, missing = found.total(), rows - found.total()
+        if own:
+            return np.array([there, missing])
+        frequent = [found[value] for value in named]
+        new = sum(count for value, count in found.items() if value not in before)
+        return np.array([*frequent, there - sum(frequent) - new, new, missing])
+
+    names = ["any text", "missing"] if own else [*named, "others", "new", "missing"]
+    return names, counted(before, len(then)), counted(after, len(now))
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    known: np.ndarray = values[~pd.isna(values)]
+    return known
+
+
+def _ks(then: np.ndarray, now: np.ndarray) -> float | None:
+    if not len(then) or not len(now):
+        return None
+    return ks(*(values[:: max(1, len(values) // _KS_ROWS)] for values in (then, now)))
