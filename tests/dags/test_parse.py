@@ -87,7 +87,7 @@ def test_it_loads_nothing_heavy(tmp_path: Path) -> None:
     for name, (_, modules) in zip(
         names, parse(*(copy_template(tmp_path, name, template=name) / "dag.py" for name in names)), strict=True
     ):
-        assert {"tradewind.operators.train", "tradewind.operators.sweep"} & set(modules), name
+        assert {f"tradewind.operators.{step}" for step in ("train", "sweep", "drift")} & set(modules), name
         assert not {module.split(".")[0] for module in modules} & set(HEAVY), name
 
 

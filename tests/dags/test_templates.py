@@ -14,7 +14,7 @@ from tradewind.cli import templates
 from tradewind.resources import data_path
 from tradewind.runtimes.environments import Environments
 
-TESTED = ["air_time", "air_time_monthly", "air_time_sweep", "flight_delay", "flight_warning", "tabular"]
+TESTED = ["air_time", "air_time_monthly", "air_time_sweep", "flight_delay", "flight_delay_watch", "flight_warning", "tabular"]
 
 
 def test_each_template_says_what_it_does() -> None:
@@ -25,7 +25,9 @@ def test_each_template_says_what_it_does() -> None:
         dag = (folder / "dag.py").read_text()
         assert len(dag.splitlines()) <= 85
         assert 'tags=["tradewind"]' in dag, f"{name}: the page in Airflow's UI lists the Dags with this tag"
-        assert {path.name for path in folder.iterdir()} >= {"README.md", "dag.py", "features.py", "train.py", "expectations.json"}
+        files = {path.name for path in folder.iterdir()}
+        assert files >= {"README.md", "dag.py", "features.py", "expectations.json"}
+        assert ("train.py" in files) == (name != "flight_delay_watch"), f"{name}: the watch has another Dag train"
 
 
 def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> None:

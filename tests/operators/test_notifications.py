@@ -16,9 +16,10 @@ import pytest
 from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 
+from tradewind.contract import StepManifest
 from tradewind.errors import ApprovalRefused, GateFailed, RolloutAborted, SpecError, TradewindError, ValidationFailed
 from tradewind.notifications import EVENTS, WebhookNotifier, notify
-from tradewind.operators import EvaluateModelOperator, RegisterModelOperator
+from tradewind.operators import DetectDriftOperator, EvaluateModelOperator, RegisterModelOperator
 
 SECRET, TOKEN = "S3CRETPATH", "S3CRETTOKEN"
 TI = SimpleNamespace(dag_id="late", run_id="manual 1", task_id="gate", map_index=-1)
@@ -100,6 +101,36 @@ def test_a_task_that_was_ended_from_outside_has_no_error_and_one_without_a_repor
     said = Said("{{ tradewind.event }}|{{ tradewind.reason }}|{{ tradewind.report }}")
     notify(said, on=["failed"])({"ti": TI, "task": RegisterModelOperator(task_id="gate", name="late", model={}, gate={})})
     assert said.heard == ["failed|it was ended from outside, or its worker died; its log may say more|"]
+
+
+def checked(drifted: bool, *reasons: str) -> StepManifest:
+    """What a drift step leaves."""
+    metrics = {"verdict": "DRIFTED" if drifted else "STEADY", "drifted": drifted, "reasons": list(reasons)}
+    return StepManifest(status="success", fingerprint=None, outputs={}, metrics=metrics, started_at="", ended_at="")
+
+
+def test_a_drift_is_told_with_what_moved_furthest() -> None:
+    said = Said("{{ tradewind.event }}|{{ tradewind.sentence }}|{{ tradewind.link }}|{{ tradewind.report }}")
+    task = DetectDriftOperator(task_id="gate", dataset={}, name="late", notifiers=notify(said, on=["drift"]))
+    task.finish({"ti": TI}, checked(False))  # type: ignore[arg-type,typeddict-item]
+    assert said.heard == []
+    reasons = [f"'{column}' has moved: psi 1.2, expected <= 0.25" for column in ("temp", "dewp", "humid", "wind", "visib")]
+    task.finish({"ti": TI}, checked(True, *reasons))  # type: ignore[arg-type,typeddict-item]
+    [text] = said.heard
+    event, sentence, link, report = text.split("|")
+    assert event == "drift"
+    assert sentence == f"late, gate: {EVENTS['drift']}: {'; '.join(reasons[:3])}; and 2 more"
+    assert link.endswith("/dags/late/runs/manual%201/tasks/gate")
+    assert report.endswith("/tradewind/dags/late/runs/manual%201/tasks/gate/-1/report")
+
+
+def test_a_notifier_that_fails_does_not_fail_the_check(caplog: pytest.LogCaptureFixture) -> None:
+    said = Said("{{ tradewind.event }}")
+    broken = notify(Said("{{ nothing.there }}"))
+    task = DetectDriftOperator(task_id="gate", dataset={}, name="late", notifiers=[broken, notify(said)])
+    task.finish({"ti": TI}, checked(True, "'temp' is missing"))  # type: ignore[arg-type,typeddict-item]
+    assert said.heard == ["drift"]
+    assert "A notifier failed" in caplog.text
 
 
 def test_a_long_reason_is_cut() -> None:

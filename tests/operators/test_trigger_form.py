@@ -57,6 +57,20 @@ def test_the_form_and_the_gate_know_the_same_rules(rule: str) -> None:
     assert lets_through(form.rules(), [rule]) == known
 
 
+@pytest.mark.parametrize(
+    "rule", ["psi <= 0.25", " ks<.1", "missing <= 5e-2", "auc >= 0.6", "psi <= champion", "slice(carrier).psi <= 0.1", "psi"]
+)
+def test_a_rule_about_drift_is_a_number_for_every_column(rule: str) -> None:
+    try:
+        parse_rules([rule], "drift")
+        known = True
+    except SpecError:
+        known = False
+    assert known == (rule in ("psi <= 0.25", " ks<.1", "missing <= 5e-2"))
+    assert lets_through(form.rules("drift"), [rule]) == known
+    assert not lets_through(form.rules(), [rule]) or rule.startswith("auc")
+
+
 def test_a_replay_has_metrics_of_its_own() -> None:
     assert lets_through(form.rules("replay"), ["disagreement <= 0.1", "slice(carrier).psi <= 0.2"])
     assert not lets_through(form.rules("replay"), ["auc >= 0.6"])

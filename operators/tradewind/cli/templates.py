@@ -19,8 +19,8 @@ _IGNORED = ("__pycache__", ".*", "*.pyc")
 
 
 def templates() -> dict[str, str]:
-    """By name, what each does: the first line of its ``dag.py``. A Dag that trains nothing is no template."""
-    found = sorted(path.parent for path in data_path("dags").glob("*/train.py"))
+    """By name, what each does: the first line of its ``dag.py``. A Dag that reads no table of one's own is no template."""
+    found = sorted(path.parent for path in data_path("dags").glob("*/expectations.json"))
     return {folder.name: (ast.get_docstring(ast.parse((folder / "dag.py").read_text())) or "").split("\n")[0] for folder in found}
 
 

@@ -5,8 +5,8 @@
     steps = run_steps(Path(__file__).parent, tmp_path)
     assert steps["evaluate"].metrics["verdict"] == "PASSED"
 
-What the Dag's tasks say is run: each step in its own environment, on this machine, from ``validate`` to ``evaluate``, with
-no champion to compare with. Registration and rollout need what is left out here.
+What the Dag's tasks say is run: each step in its own environment, on this machine, from ``validate`` to ``evaluate``, or to
+``drift``, with no champion to compare with. Registration and rollout need what is left out here.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ from typing import TYPE_CHECKING, Any
 from tradewind.errors import SpecError
 
 if TYPE_CHECKING:
-    from tradewind.contract import StepManifest, StepSpec
+    from tradewind.contract import ArtifactRef, StepManifest, StepSpec
     from tradewind.operators.base import StepOperator
     from tradewind.settings import Settings
     from tradewind.store import Store
 
 
-def run_steps(folder: Path, scratch: Path, *, params: Mapping[str, Any] | None = None) -> dict[str, StepManifest]:
+def run_steps(
+    folder: Path,
+    scratch: Path,
+    *,
+    params: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Mapping[str, ArtifactRef]] | None = None,
+) -> dict[str, StepManifest]:
     """Run the steps of the Dag in ``folder/dag.py``, each on what the ones before it have left.
 
     Args:
         folder: the pipeline's.
         scratch: a folder for all that the steps leave. Their environments are those of ``[tradewind] home``.
         params: the run's, where they are not the Dag's defaults; ``as_of`` among them is heeded.
+        inputs: by task, what its step reads beside what the task names: of a drift check the ``reference``, a dataset that an
+            earlier call has left.
 
     Returns:
         Each step's manifest by its task. A verdict ends nothing here: it is in ``metrics["verdict"]``.
@@ -55,6 +63,7 @@ def run_steps(folder: Path, scratch: Path, *, params: Mapping[str, Any] | None =
     for task in _steps(dag):
         _render(task, context, outputs)
         spec = _spec(task, store, settings, context["params"], tracking_uri=f"sqlite:///{scratch.absolute()}/mlflow.db")
+        spec = dataclasses.replace(spec, inputs={**spec.inputs, **(inputs or {}).get(task.task_id, {})})
         runtime.run(spec, spec_uri=store.put_spec(spec), say=print)
         done[task.task_id] = result(store, spec)
         outputs[task.task_id] = {"manifest": f"{spec.outputs_uri}/{MANIFEST}"}
