@@ -36,5 +36,5 @@ def test_without_a_champion_nothing_has_drifted(winter):
 def test_summer_is_not_winter(summer):
     found = summer["drift"].metrics
     assert found["verdict"] == "DRIFTED"
-    assert any(reason.startswith("'temp' has moved: psi") for reason in found["reasons"]), found["reasons"]
+    assert any(reason.startswith("'temp' has moved: unseen") for reason in found["reasons"]), found["reasons"]
     assert "distance" not in str(found["reasons"]), "they fly to the same places"

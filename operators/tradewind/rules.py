@@ -23,7 +23,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "logloss"),
     "regression": ("rmse", "mae", "median_ae", "r2"),
     "replay": ("disagreement", "psi", "ks", "errors", "latency_ratio"),  # of two versions' answers to the same rows
-    "drift": ("psi", "ks", "missing"),  # of a column's values against those that a model was trained on
+    "drift": ("psi", "ks", "unseen", "missing"),  # of a column's values against those that a model was trained on
 }
 ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task not in ("replay", "drift") for name in names))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,11 @@ from airflow.dag_processing.dagbag import DagBag
 from in_process import Dags, Run
 from live import CHAIN, copy_template
 
+from tradewind.figures import key_figure
+
 LEARNED = "winter"
 WATCH = "flight_delay_watch"
-FEBRUARY, APRIL, JULY, AUGUST = (f"2013-{month:02}-01T00:00:00+00:00" for month in (2, 4, 7, 8))
+FEBRUARY, SPRING, JULY, AUGUST = (f"2013-{day}T00:00:00+00:00" for day in ("02-01", "03-21", "07-01", "08-01"))
 TELLS = """
 from airflow.sdk.bases.notifier import BaseNotifier
 
@@ -45,14 +48,15 @@ def trained(dags: Dags) -> Run:
     text = dag.read_text()
     text = text.replace("datetime(2013, 12, 31)", "None").replace("\n# Knobs.", f"{TELLS}\n# Knobs.")
     dag.write_text(text.replace("default_args={", 'default_args={"notifiers": TELL, '))
-    run = dags.run(LEARNED, as_of=APRIL, rules=["auc >= 0.55"], min_rows=500)
+    run = dags.run(LEARNED, as_of=SPRING, rules=["auc >= 0.55"], min_rows=500)
     assert run.states() == dict.fromkeys(CHAIN, "success")
     return run
 
 
 def watch(dags: Dags, since: str, as_of: str, **conf: Any) -> Run:
     """A run by hand, as the scheduled one of this interval would be."""
-    asked = {"model": LEARNED, "retrain": LEARNED, "rules": ["psi <= 0.25"], **conf}
+    rules = ["unseen <= 0.05", "missing <= 0.05"]
+    asked = {"model": LEARNED, "retrain": LEARNED, "rules": rules, **conf}
     return dags.run(WATCH, since=since, as_of=as_of, **asked)
 
 
@@ -77,9 +81,8 @@ STEADY = {"validate": "success", "features": "success", "drift": "success", "dri
 
 
 def test_the_same_months_are_steady_and_nothing_is_trained(dags: Dags, trained: Run) -> None:
-    run = watch(dags, FEBRUARY, APRIL)
+    run = watch(dags, FEBRUARY, SPRING)
     found = run.metrics("drift")
-    print(found)
     assert (found["verdict"], found["drifted"], found["reasons"]) == ("STEADY", False, [])
     assert found["champion_version"] == trained.metrics("register")["version"]
     assert found["reference_rows"] == trained.metrics("features")["rows"]
@@ -93,7 +96,8 @@ def test_summer_has_it_trained_anew_as_of_then(dags: Dags, trained: Run) -> None
     run = watch(dags, JULY, AUGUST)
     found = run.metrics("drift")
     assert (found["verdict"], found["drifted"]) == ("DRIFTED", True)
-    assert any(reason.startswith("'temp' has moved: psi") for reason in found["reasons"])
+    assert any(reason.startswith("'temp' has moved: unseen") for reason in found["reasons"])
+    assert key_figure(found) == f"DRIFTED: {found['worst']} psi {found['columns'][0]['psi']:.2f}"
     assert states(run) == {**STEADY, "retrain": "success"}
     assert triggered(dags) == {f"{WATCH}__{run.run_id}": {"as_of": AUGUST}}
     event, reason, link = told(dags).split("|")
@@ -110,8 +114,19 @@ def test_the_same_again_is_reused(dags: Dags, trained: Run) -> None:
 
 def test_without_a_champion_there_is_nothing_to_train_anew(dags: Dags, trained: Run) -> None:
     run = watch(dags, JULY, AUGUST, model="nobody")
-    assert run.metrics("drift")["verdict"] == "NO CHAMPION"
+    assert key_figure(run.metrics("drift")) == run.metrics("drift")["verdict"] == "NO CHAMPION"
     assert states(run) == STEADY
+
+
+def test_a_champion_whose_data_are_gone_is_an_error_that_says_so(dags: Dags, trained: Run) -> None:
+    dataset = dags.store.get_manifest(trained.tasks["features"]["result"]["manifest"]).outputs["dataset"]
+    folder = Path(dataset.uri.removeprefix("file://"))
+    away = folder.rename(folder.with_name("away"))
+    run = watch(dags, JULY, AUGUST)
+    away.rename(folder)
+    assert states(run) == {**STEADY, "drift": "failed", "drifted": "upstream_failed", "retrain": "upstream_failed"}
+    assert run.tasks["drift"]["try_number"] == 1
+    assert f"the dataset that version 1 of {LEARNED} was trained on, and it is gone from the store" in run.log
 
 
 def test_a_scheduled_run_looks_at_its_interval(dags: Dags, trained: Run) -> None:

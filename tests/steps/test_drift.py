@@ -49,6 +49,7 @@ TABLES = {
     "no_type_at_all": table(seed=2, temp=pa.nulls(ROWS)),
     "hostile": table(seed=2, **{HOSTILE: ["<i>new</i>"] * ROWS}),
     "unlabelled": table(seed=2, late=None),
+    "cold": table(seed=2, temp=[random.Random(n).gauss(38, 3) for n in range(ROWS)]),
     "few": table(seed=2, rows=100, temp=[90.0] * 100),
     "few_without_temp": table(seed=2, rows=100, temp=None),
     "none": table(seed=2)[:0],
@@ -68,12 +69,15 @@ def came(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     (learning.folder / "broken").mkdir()
     (learning.folder / "broken" / "part-0.parquet").write_bytes(b"PAR1 and no more")
     usual = {"label": "late", "time_column": TIME}
-    for name in TABLES.keys() - {"then", "by_hand", "by_hand_now", "constant", "lower"}:
+    for name in TABLES.keys() - {"then", "by_hand", "by_hand_now", "constant", "lower", "cold"}:
         learning.drift(name, name, "then", **usual)
-    learning.drift("by_hand", "by_hand_now", "by_hand", min_rows=100, rules=["psi <= 0.25", "ks <= 0.1", "missing <= 0.05"])
+    learning.drift(
+        "by_hand", "by_hand_now", "by_hand", min_rows=100, rules=["psi <= 0.25", "ks <= 0.1", "unseen <= 0.05", "missing <= 0.05"]
+    )
     learning.drift("constant", "lower", "constant")
     learning.drift("left_out", "warmer", "then", **usual, exclude=["temp"])
     learning.drift("allowed", "warmer", "then", **usual, rules=["psi <= 100"])
+    learning.drift("cold", "cold", "then", **usual, rules=["unseen <= 0.05"])
     learning.drift("no_champion", "now", champion_version=None)
     learning.drift(
         "before", "warmer", "then", **usual, as_of="2013-01-05T00:00:00+00:00", reference_as_of="2013-01-03T00:00:00+00:00"
@@ -135,14 +139,25 @@ def test_psi_is_what_a_person_comes_to(came: dict[str, Any]) -> None:
     numbers, texts = of(came, "by_hand", "n"), of(came, "by_hand", "c")
     assert numbers["psi"] == pytest.approx(expected)
     assert numbers["ks"] == pytest.approx(50 / 90 - 5 / 100), "at 5: 50 of the 90 that are known, 5 of 100 before"
-    assert numbers["missing"] == pytest.approx(0.1)
+    assert (numbers["unseen"], numbers["missing"]) == (0, pytest.approx(0.1))
     a, b = (0.8 - 0.5) * math.log(0.8 / 0.5), (0.1 - 0.5) * math.log(0.1 / 0.5)
     assert texts["psi"] == pytest.approx(a + b + (0.1 - nothing) * math.log(0.1 / nothing))
-    assert (texts["ks"], texts["missing"]) == (None, 0)
-    assert metrics(came, "by_hand")["reasons"][2:] == [
-        "'n' has moved: ks 0.506, expected <= 0.1",
-        "'n' has moved: missing 0.1, expected <= 0.05",
+    assert (texts["ks"], texts["unseen"], texts["missing"]) == (None, pytest.approx(0.1), 0)
+    assert metrics(came, "by_hand")["reasons"] == [
+        "'n' has moved: psi 7.27, expected <= 0.25",
+        "'c' has moved: psi 1.47, expected <= 0.25",
+        "'n' has moved: ks 0.506, expected <= 0.1 (psi 7.27)",
+        "'c' has moved: unseen 0.1, expected <= 0.05 (psi 1.47)",
+        "'n' has moved: missing 0.1, expected <= 0.05 (psi 7.27)",
     ]
+
+
+def test_beyond_all_there_was_is_unseen_and_a_part_of_it_is_not(came: dict[str, Any]) -> None:
+    assert of(came, "constant", "n")["unseen"] == 1
+    assert of(came, "new_carrier", "carrier")["unseen"] == pytest.approx(0.2)
+    assert of(came, "no_temp_at_all", "temp")["unseen"] == 0, "that is what missing is for"
+    assert metrics(came, "cold")["verdict"] == "STEADY"
+    assert of(came, "cold", "temp")["psi"] > 1
 
 
 def test_what_is_no_drift(came: dict[str, Any]) -> None:

@@ -35,8 +35,9 @@ class DetectDriftOperator(StepOperator):
         name: the registered model.
         rules: what must hold of every column. ``psi``: the population stability index, by tenths of the numbers and by the
             most frequent texts, missing and new values having bins of their own; ``ks``: the largest distance of two
-            distributions of numbers; ``missing``: the share of rows without a value less what it was. A column that is missing
-            or of another type is drift whatever they say.
+            distributions of numbers; ``unseen``: the share of rows whose number lies beyond all that there were, or whose text is
+            new; ``missing``: the share of rows without a value less what it was. A column that is missing or of another type is
+            drift whatever they say.
         exclude: columns that are not compared, such as the month. Neither are those that the training excluded.
         min_rows: rows on either side below which shares decide nothing.
         notifiers: told of a drift; see `tradewind.notifications`.

@@ -73,6 +73,7 @@ def _judged(rules: list[Rule], columns: list[Column], *, rows: int, min_rows: in
     """With too few rows on either side chance alone moves shares; that a column is gone is certain all the same."""
     enough = rows >= min_rows
     reasons, results = [column.trouble for column in columns if column.trouble], []
+    psi = {column.name: column.metrics["psi"] for column in columns if column.metrics}
     for rule in rules:
         values = {column.name: value for column in columns if (value := column.metrics.get(rule.metric)) is not None}
         broken = {name: value for name, value in values.items() if not rule.holds(value, rule.margin)}
@@ -86,9 +87,7 @@ def _judged(rules: list[Rule], columns: list[Column], *, rows: int, min_rows: in
             }
         )
         if enough:
-            reasons += [
-                f"{name!r} has moved: {rule.metric} {value:.3g}, expected {rule.expected}" for name, value in broken.items()
-            ]
+            reasons += [_moved(name, rule, value, psi[name]) for name, value in broken.items()]
     drifted = bool(reasons)
     if not enough:
         reasons.append(f"{rows} rows to compare by, expected at least {min_rows} to conclude anything from shares")
@@ -100,3 +99,8 @@ def _judged(rules: list[Rule], columns: list[Column], *, rows: int, min_rows: in
         "worst": columns[0].name if columns else None,
         "rules": results,
     }
+
+
+def _moved(name: str, rule: Rule, value: float, psi: float | None) -> str:
+    beside = "" if rule.metric == "psi" else f" (psi {psi:.3g})"
+    return f"{name!r} has moved: {rule.metric} {value:.3g}, expected {rule.expected}{beside}"

@@ -22,8 +22,9 @@ class Column:
     """A column then and now.
 
     Attributes:
-        metrics: ``psi``, ``ks`` (of numbers) and ``missing``, the share of rows without a value less what it was; each None
-            where it is not defined, all absent where there is ``trouble``.
+        metrics: ``psi``; ``ks``, of numbers; ``unseen``, the share of rows whose value lies beyond all that there were, or is a
+            new text; ``missing``, the share of rows without a value less what it was. None where it is not defined, absent
+            where there is ``trouble``.
         shares: by bin the share of rows then and now, which is what ``psi`` is made of.
         trouble: why the values cannot be compared at all.
     """
@@ -44,6 +45,7 @@ def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
         metrics={
             "psi": psi_of(before, after),
             "ks": _ks(_known(then), _known(now)) if as_numbers else None,
+            "unseen": sum(new for _, old, new in shares[:-1] if not old),
             "missing": shares[-1][2] - shares[-1][1],
         },
         shares=[share for share in shares if share[1] or share[2]],

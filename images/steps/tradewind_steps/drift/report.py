@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from tradewind.rules import METRICS
 from tradewind_steps import plots
 from tradewind_steps.drift.compare import Column
 from tradewind_steps.evaluate.report import PAGE, number, rules_table
@@ -38,11 +39,12 @@ def report(facts: dict[str, Any], columns: list[Column]) -> str:
 
 
 def _table(columns: list[Column]) -> str:
-    head = "<th>column</th><th class='n'>psi</th><th class='n'>ks</th><th class='n'>more missing</th><th></th>"
+    metrics = METRICS["drift"]
+    head = "".join(f"<th class='n'>{metric}</th>" for metric in metrics)
     rows = "".join(
         f"<tr><td>{escape(column.name)}</td>"
-        + "".join(f"<td class='n'>{number(column.metrics.get(metric))}</td>" for metric in ("psi", "ks", "missing"))
+        + "".join(f"<td class='n'>{number(column.metrics.get(metric))}</td>" for metric in metrics)
         + f"<td>{escape(column.trouble)}</td></tr>"
         for column in columns
     )
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    return f"<table><tr><th>column</th>{head}<th></th></tr>{rows}</table>"
