@@ -11,6 +11,7 @@ import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, MIRROR, PASSED, TARGET, Behaviour, World
 
 from tradewind.errors import RolloutAborted
+from tradewind.rollout.record import Record
 
 
 def phases(record: Any) -> list[str]:
@@ -46,6 +47,17 @@ def test_a_good_canary_rises_step_by_step(world: World) -> None:
     new, old = record.of("2"), record.of("1")
     assert new.requests == pytest.approx(0.1 * 2000 + 0.5 * 2000, rel=0.1)
     assert old.requests == pytest.approx(0.9 * 2000 + 0.5 * 2000, rel=0.1)
+
+
+def test_each_look_keeps_both_versions_latency(world: World) -> None:
+    world.behaviour["2"] = Behaviour(ms=7)
+    world.begin("2", CANARY)
+    record = world.to_the_end()
+    assert [0.007, 0.005] in [sample["p95"] for sample in record.samples]
+    before = record.to_dict()  # as an older version of this package wrote it
+    for sample in before["samples"]:
+        del sample["p95"]
+    assert Record.from_dict(before).samples == before["samples"]
 
 
 def test_copies_of_requests_come_before_requests(world: World) -> None:

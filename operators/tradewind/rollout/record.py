@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args
 
 from tradewind.contract import ArtifactRef, digest
 from tradewind.errors import SpecError
-from tradewind.rollout.analysis import RATIOS, evidence, log_likelihoods
+from tradewind.rollout.analysis import RATIOS, evidence, log_likelihoods, quantile
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving.base import VersionStatistics
 
@@ -84,7 +84,8 @@ class Record:
             next tick takes it up.
         orders: what persons wanted, as it was taken up, in order: ``{"at", "do", "by", "why"}``.
         events: what happened, in order: ``{"at", "phase", "what"}``.
-        samples: looks at the traffic: ``{"at", "weight", "canary": [requests, errors], "stable": [...], "evidence"}``.
+        samples: looks at the traffic: ``{"at", "weight", "canary": [requests, errors], "stable": [...], "evidence", "p95"}``; the
+            last is both versions' latency in the step, [canary, stable] in seconds, None where there is none. Older ones lack it.
     """
 
     id: str
@@ -176,6 +177,7 @@ class Record:
             "canary": [after.of(self.version).requests, after.of(self.version).errors],
             "stable": [after.of(self.stable).requests, after.of(self.stable).errors],
             "evidence": round(after.evidence, 4),
+            "p95": [_seconds(quantile(after.of(version).latency, 0.95)) for version in (self.version, self.stable)],
         }
         return dataclasses.replace(after, samples=_thinned([*self.samples, sample]))
 
@@ -215,6 +217,10 @@ def attempt_id(target: str, version: str, model: ArtifactRef, spec: RolloutSpec,
         attempt: what tells attempts apart: the Dag's run, and how often a person has cleared the task.
     """
     return digest([target, version, model.sha256, spec.to_dict(), [str(part) for part in attempt]])[:16]
+
+
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1000
 
 
 def _grown(before: int, now: int) -> int:

@@ -34,7 +34,7 @@ export function Rollout({ dagId, rollout, mayAct, reload }) {
 }
 
 function Evidence({ rollout }) {
-  const [requests, evidence, shared] = useMemo(() => {
+  const [requests, evidence, shared, latency] = useMemo(() => {
     const x = rollout.samples.map(({ at }) => new Date(1000 * at));
     const line = (name, color, y, more = {}) => ({ x, y, name, mode: "lines", line: { color, ...more } });
     return [
@@ -49,12 +49,15 @@ function Evidence({ rollout }) {
         line("limit", "#dc2626", x.map(() => rollout.limit), { dash: "dash" }),
       ],
       [{ ...line("share", NEW, rollout.samples.map(({ weight }) => weight / 100), { shape: "hv" }), fill: "tozeroy" }],
+      // A rollout that an older version of this package began has samples without it.
+      [rollout.version, rollout.stable].map((version, i) => line(`version ${version}`, [NEW, OLD][i], rollout.samples.map(({ p95 }) => p95?.[i] ?? null))),
     ];
   }, [rollout.samples, rollout.version, rollout.stable, rollout.limit]);
   const versions = Object.entries(rollout.traffic);
   return h("div", null,
     rollout.samples.length > 0 && h(Flex, { gap: 4, wrap: "wrap" },
       h(Chart, { label: `Share of version ${rollout.version}, last ${rollout.samples.at(-1).weight}%`, traces: shared, layout: SHARE }),
+      h(Chart, { label: `Latency of both versions in this step, 95 of 100 requests: ${latencies(rollout.samples.at(-1))}`, traces: latency, layout: LATENCY }),
       h(Chart, { label: "Requests and errors of both versions since the canary began; the table below has the figures", traces: requests, layout: COUNTS }),
       h(Chart, { label: `Evidence that it fails more often: ${number(rollout.evidence)}, limit ${number(rollout.limit)}`, traces: evidence, layout: EVIDENCE })),
     h(Rows, {
@@ -69,6 +72,8 @@ function Evidence({ rollout }) {
     }));
 }
 
+const latencies = ({ p95 = [] }) => p95.map((value) => (value === null ? "none yet" : `${number(value)} s`)).join(", ");
+const LATENCY = { title: { text: "latency (p95, s)" }, yaxis: { rangemode: "tozero" }, xaxis: { type: "date" } };
 const SHARE = { title: { text: "share of the requests" }, yaxis: { tickformat: ".0%", range: [0, 1.05] }, xaxis: { type: "date" } };
 const COUNTS = { title: { text: "requests, errors" }, yaxis: { rangemode: "tozero" }, xaxis: { type: "date" } };
 const EVIDENCE = { title: { text: "evidence that it is worse" }, yaxis: { type: "log" }, xaxis: { type: "date" } };
