@@ -62,7 +62,7 @@ def given(*names: str) -> dict[str, str]:
 with DAG(
     NAME, schedule=SCHEDULE, start_date=datetime(2013, 1, 1), catchup=False, max_active_runs=1, params=PARAMS,
     render_template_as_native_obj=True, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
-    description=__doc__, tags=["tradewind"],
+    description=f"{LABEL}, learned from {Path(DATA).name}", tags=["tradewind"],
 ):  # fmt: skip
     table = ValidateDataOperator(
         task_id="validate", expectations="expectations.json", time_column=TIME, **given("data", "tolerance")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tradewind.cli import templates
+from tradewind.cli.init import init
 from tradewind.resources import data_path
 from tradewind.runtimes.environments import Environments
 
@@ -28,6 +30,7 @@ def test_each_template_says_what_it_does() -> None:
         files = {path.name for path in folder.iterdir()}
         assert files >= {"README.md", "dag.py", "features.py", "expectations.json"}
         assert ("train.py" in files) == (name != "flight_delay_watch"), f"{name}: the watch has another Dag train"
+        assert not re.search(rf"\b{name}\b", (folder / "README.md").read_text()), f"{name}: a copy has another name"
 
 
 def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> None:
@@ -39,6 +42,24 @@ def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> Non
         assert done.returncode == 0, f"the test of a copy of {name}\n{done.stdout[-3000:]}"
 
 
+def test_a_fitted_copy_speaks_of_its_table_and_runs_its_test(tmp_path: Path, environments: Environments) -> None:
+    films = tmp_path / "films of mine.csv"
+    films.write_bytes((data_path("dags") / "tabular" / templates.SAMPLE).read_bytes())
+    init("minutes", data=films, target="Runtime", dags=tmp_path / "dags", home=environments.folder.parent)
+    folder = tmp_path / "dags" / "minutes"
+    about = (folder / "README.md").read_text()
+    assert about.startswith("# minutes\n\nThe column `Runtime` of `films of mine.csv`")
+    assert "1,200 rows" in about and "The rows are split by 'Released'" in about
+    assert "| `imdbID` | left out: it names one row each |" in about and "| `Genre` | a text |" in about
+    assert templates.SAMPLE not in about and "Wikidata" not in about
+    said = "import runpy, sys; print(runpy.run_path(sys.argv[1])['gate'].dag.description)"
+    parsed = subprocess.run([sys.executable, "-c", said, folder / "dag.py"], capture_output=True, text=True, check=True)
+    assert parsed.stdout.splitlines()[-1] == "Runtime, learned from films of mine.csv"
+    done = tested(folder, tmp_path, environments)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "3 passed" in done.stdout
+
+
 @pytest.mark.torch
 def test_a_copy_of_the_network_runs_its_test(tmp_path: Path, environments: Environments) -> None:
     done = copy_tested("flight_delay_net", tmp_path, environments)
@@ -48,6 +69,10 @@ def test_a_copy_of_the_network_runs_its_test(tmp_path: Path, environments: Envir
 def copy_tested(name: str, scratch: Path, environments: Environments) -> subprocess.CompletedProcess[str]:
     folder = scratch / "dags" / f"my_{name}"
     templates.copy(data_path("dags") / name, folder, documents={})
+    return tested(folder, scratch, environments)
+
+
+def tested(folder: Path, scratch: Path, environments: Environments) -> subprocess.CompletedProcess[str]:
     home = {"AIRFLOW__TRADEWIND__HOME": str(environments.folder.parent), "AIRFLOW_HOME": str(scratch / "airflow")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)], cwd=scratch, env={**os.environ, **home},

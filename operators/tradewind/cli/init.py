@@ -58,11 +58,12 @@ def init(
             fitting = [known for known in templates.templates() if templates.fits_any_table(templates.template(known))]
             raise SpecError(f"The template {template!r} is written for its own tables; --data goes with: {', '.join(fitting)}")
         drafted = draft(data.absolute(), target, home=_home(home))
+        said = [*_about(drafted), *drafted["said"], *_doubtful(drafted["expectations"])]
         documents = {
             templates.TABLE: {"data": str(data.absolute()), **drafted["table"]},
             "expectations.json": drafted["expectations"],
+            "README.md": _readme(name, data.name, drafted["table"], said),
         }
-        said = [*_about(drafted), *drafted["said"], *_doubtful(drafted["expectations"])]
     templates.copy(source, folder, documents=documents, without=[templates.SAMPLE] if documents else [])
     console.print(f"Made the pipeline [bold]{folder}[/]")
     for line in said:
@@ -98,7 +99,7 @@ def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
 def _about(drafted: dict[str, Any]) -> list[str]:
     table = drafted["table"]
     task = {"regression": "a number", "binary": "two classes", "multiclass": f"{len(table['classes'])} classes"}[table["task"]]
-    kinds = ", ".join(f"{len(table[kind])} {kind}" for kind in ("numbers", "categories", "texts", "dates") if table[kind])
+    kinds = ", ".join(f"{len(table[kind])} {kind}" for kind in _KINDS if table[kind])
     rules = len(drafted["expectations"]["expectations"])
     return [
         f"{table['label']!r} is {task} ({table['task']}), learned from {kinds}; {drafted['rows']:,} rows, {rules} expectations"
@@ -113,3 +114,38 @@ def _doubtful(suite: dict[str, Any]) -> list[str]:
         if marked
         else []
     )
+
+
+_KINDS = {"numbers": "a number", "categories": "a category", "texts": "a text", "dates": "a date"}
+_README = """# {name}
+
+The column `{label}` of `{file}`, learned from its other columns: a pipeline that `tradewind init` fitted to the table.
+
+{said}
+
+| column | is |
+|---|---|
+{columns}
+
+- **`table.json`** says what each column is for, how rows are held back, and what the gate wants. Move a name to `numbers`,
+  `categories` or `texts` to learn from it, and out of these what is known only after the event. The gate's `rules` are a floor to
+  begin with: better than no model, no worse than the champion.
+- **`expectations.json`** is a draft: a Great Expectations suite, whose `notes` say how many of today's rows pass. *Doubtful*
+  rules are warnings, until you take `severity` out.
+- **`features.py`** (Spark) and **`train.py`** are plain functions; `dag.py` has the chain and its knobs. The folder's name is the
+  Dag's, the experiment's and the model's.
+- **`test_pipeline.py`** runs the chain on the table, up to the gate: `pytest` on this folder.
+"""
+
+
+def _readme(name: str, file: str, table: dict[str, Any], said: list[str]) -> str:
+    """A fitted copy's own: the template's is about its sample. Names come from the table: each is kept in its cell."""
+    columns = {column: word for kind, word in _KINDS.items() for column in table[kind]}
+    columns |= {column: f"left out: {why}" for column, why in table["left_out"].items()}
+    rows = "\n".join(f"| `{_cell(column)}` | {_cell(what)} |" for column, what in columns.items())
+    lines = "\n".join(f"- {_cell(line)}" for line in said)
+    return _README.format(name=name, label=_cell(table["label"]), file=_cell(file), said=lines, columns=rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("`", "'").split())

@@ -52,7 +52,7 @@ def copy(source: Path, target: Path, *, documents: Mapping[str, Any], without: S
     """A copy of a template's folder, whole or not at all: Airflow may be reading the folder above it.
 
     Args:
-        documents: by file name, what JSON files of the copy hold instead of the template's.
+        documents: by file name, what files of the copy hold instead of the template's: a text, or a JSON document.
         without: files of the template that the copy does not have.
 
     Raises:
@@ -65,7 +65,8 @@ def copy(source: Path, target: Path, *, documents: Mapping[str, Any], without: S
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".init-") as scratch:
             made = Path(shutil.copytree(source, Path(scratch) / target.name, ignore=shutil.ignore_patterns(*_IGNORED, *without)))
             for name, document in documents.items():
-                (made / name).write_text(json_text(document), encoding="utf-8")
+                text = document if isinstance(document, str) else json_text(document)
+                (made / name).write_text(text, encoding="utf-8")
             made.replace(target)
     except OSError as error:
         raise SpecError(f"The pipeline cannot be written to {target}: {error.strerror or error}") from error
