@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,9 @@ class Server:
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Server]:
-    """A server with ``home`` as Airflow's home folder; nothing of it is left running after."""
+def serve(home: Path, *, options: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server with ``home`` as Airflow's home folder, ``options`` in its environment; nothing of it is left running after."""
+    home.mkdir(exist_ok=True)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS) + "\n")
     port = free_port()
@@ -66,6 +67,7 @@ def serve(home: Path) -> Iterator[Server]:
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__TRADEWIND__STORE_URI": str(home / "store"),
         "AIRFLOW__TRADEWIND__TRACKING_URI": f"http://127.0.0.1:{free_port()}",
+        **(options or {}),
     }
     airflow = [sys.executable, "-m", "airflow"]
     subprocess.run([*airflow, "db", "migrate"], env=environment, check=True, capture_output=True)

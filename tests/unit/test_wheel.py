@@ -88,6 +88,10 @@ def test_the_wheel_has_the_packages_the_locks_and_the_templates_and_nothing_else
     }
     locks = {path.parent.name for path in REPOSITORY.glob("images/*/requirements.lock")}
     assert {f"tradewind/_data/images/{image}/requirements.lock" for image in locks} <= set(names)
+    static = REPOSITORY / "plugins" / "tradewind_plugin" / "static"
+    pages = {path.name for path in static.iterdir() if path.suffix in (".js", ".svg")}
+    assert {"main.js", "icon.svg"} <= pages
+    assert {f"tradewind_plugin/static/{name}" for name in pages} <= set(names)
     assert not [name for name in names if name.endswith(".pyc") or ("/test_" in name and "/_data/dags/" not in name)]
     assert {f"tradewind/_data/dags/tabular/{name}" for name in ("table.json", "sample.csv", "test_pipeline.py")} <= set(names)
     licence = next(name for name in names if name.endswith("licenses/LICENSE"))
