@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from tradewind.contract import StepManifest
 from tradewind.errors import SpecError
 from tradewind.figures import key_figure
+from tradewind.operators.links import run_url
+from tradewind.settings import Settings
 from tradewind.store import MANIFEST, Store, segment
 
 QUARANTINE = "quarantine"  # the one table whose rows are shown: they are why a person looks
@@ -88,10 +90,17 @@ def summary(manifest: StepManifest) -> dict[str, Any]:
         "started_at": manifest.started_at,
         "ended_at": manifest.ended_at,
         "usage": manifest.usage,
+        "links": _links(manifest.metrics),
         "reports": sorted(name for name, ref in manifest.outputs.items() if ref.kind == "report"),
         "tables": sorted(name for name in manifest.outputs if name == QUARANTINE),
         "error": {"type": manifest.error.type, "message": manifest.error.message} if manifest.error else None,
     }
+
+
+def _links(metrics: dict[str, Any]) -> dict[str, str]:
+    """By name, pages of MLflow's that figures name."""
+    names = [metrics.get("experiment_id"), metrics.get("mlflow_run_id")]
+    return {"MLflow run": run_url(Settings.load().tracking_uri, *map(str, names))} if all(names) else {}
 
 
 def _headline(metrics: dict[str, Any]) -> str:

@@ -85,11 +85,11 @@ def second(site: Site) -> dict[str, Any]:
 
 
 def make_hostile(flights: Path) -> None:
-    """A column and cells that a page which trusts its data would run."""
+    """A column and cells that a page which trusts its data would run, and a column named as what a validation adds."""
     with flights.open(newline="") as file:
         head, *rows = csv.reader(file)
     with flights.open("w", newline="") as file:
-        csv.writer(file).writerows([[*head, HOSTILE_COLUMN], *([*row, HOSTILE_CELL] for row in rows)])
+        csv.writer(file).writerows([[*head, HOSTILE_COLUMN, "reasons"], *([*row, HOSTILE_CELL, "mine"] for row in rows)])
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from live import CHAIN, until
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from ui_site import HOSTILE_CELL, HOSTILE_COLUMN, NAME, Site, chain, pipeline, result
 
 from tradewind.cli.drill import read_record
@@ -18,6 +19,7 @@ from tradewind.cli.traffic import Traffic
 from tradewind.rollout.record import Record
 
 SignedIn = Callable[[str], Page]
+TREES = 90  # of the first run
 SLOW = {"canary": [{"weight": 20, "bake_s": 600}], "replay": ["errors <= 0"], "min_requests": 20}
 PICTURES = os.environ.get("TRADEWIND_SCREENSHOTS")  # a folder, where the pictures of the README are to be renewed
 
@@ -63,15 +65,39 @@ def test_what_is_not_there_is_not_found(signed_in: SignedIn) -> None:
     expect(page.get_by_role("link", name=NAME)).to_be_visible()
 
 
-def test_a_run_is_triggered_by_the_form_and_watched(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
-    page = signed_in("operator")
+def form(page: Page, section: str) -> Locator:
+    """The form of *Trigger*, with a section of it open."""
     page.goto(f"/dags/{NAME}")
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog")
-    for section in ("Training", "Gate", "Rollout"):
-        expect(dialog.get_by_text(section, exact=True)).to_be_visible()
+    for each in ("Data", "Training", "Gate", "Rollout"):
+        expect(dialog.get_by_text(each, exact=True)).to_be_visible()
+    dialog.get_by_text(section, exact=True).click()
+    return dialog
+
+
+def test_a_wrong_value_in_the_form_is_refused_by_its_fields_name(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
+    page = signed_in("operator")
+    dialog = form(page, "Rollout")
+    dialog.locator("#element_canary [role=textbox]").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text('[{"weight": 50}, {"weight": 10}]')
+    page.keyboard.press("Control+Shift+End")
+    page.keyboard.press("Delete")  # what the editor has closed by itself
+    dialog.get_by_role("button", name="Trigger").click()
+    expect(dialog.get_by_text("Invalid input for param canary")).to_be_visible()
+    assert newest(site, runs) is None, "no run is made"
+
+
+def test_a_run_is_triggered_by_the_form_and_watched(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
+    page = signed_in("operator")
+    dialog = form(page, "Training")
+    trees = dialog.locator("[name=element_trees]")
+    trees.fill(str(TREES))
+    picture(page, "form")
     dialog.get_by_role("button", name="Trigger").click()
     runs.append(until(lambda: newest(site, runs), within_s=60, what="the run"))
+    assert site.api._call("GET", f"/api/v2/dags/{NAME}/dagRuns/{quote(runs[0], safe='')}")["conf"]["trees"] == TREES
     page.goto(chain(runs[0]))
     steps = page.get_by_role("list", name="Steps")
     for task in CHAIN:
@@ -89,16 +115,27 @@ def newest(site: Site, known: list[str]) -> str | None:
     return str(found[0]["dag_run_id"]) if found and found[0]["dag_run_id"] not in known else None
 
 
-@pytest.mark.parametrize("task", [task for task in CHAIN if task not in ("train", "register")])
-def test_every_report_opens(signed_in: SignedIn, runs: list[str], task: str) -> None:
+@pytest.mark.parametrize("task", CHAIN)
+def test_every_result_opens(signed_in: SignedIn, site: Site, runs: list[str], task: str) -> None:
     page = signed_in("viewer")
     page.goto(chain(runs[0]))
     page.get_by_role("list", name="Steps").get_by_role("link", name=task, exact=True).click()
-    report = page.frame_locator(f"iframe[title='Report report of {task}']")
-    expect(report.locator("h1, h2, table").first).to_be_visible()
-    expect(page.get_by_role("table", name="Figures")).to_be_visible()
-    assert page.locator("iframe").get_attribute("sandbox") == ""
-    picture(page, f"result-{task}")
+    figures = page.get_by_role("table", name="Figures")
+    expect(figures).to_be_visible()
+    if task not in ("train", "register"):
+        report = page.frame_locator(f"iframe[title='Report report of {task}']")
+        expect(report.locator("h1, h2, table").first).to_be_visible()
+        assert page.locator("iframe").get_attribute("sandbox") == ""
+    if task == "register":  # it leaves no manifest: these are what it returned
+        expect(page.get_by_text(f"{NAME} version 1", exact=True)).to_be_visible()
+        expect(figures.get_by_role("row", name="alias challenger")).to_be_visible()
+    leads = {"train": ("MLflow run", site.mlflow), "register": ("MLflow version", site.mlflow), "rollout": ("Endpoint", "http:")}
+    if task in leads:
+        name, begins = leads[task]
+        there = (page.get_by_role("link", name=name).get_attribute("href") or "").startswith(begins)
+        assert there, "it leads to what was made"
+        page.goto(chain(runs[0]))
+        expect(page.get_by_role("list", name="Steps").get_by_role("link", name=name)).to_be_visible()
 
 
 def test_rows_in_quarantine_are_paged_and_downloaded(signed_in: SignedIn, runs: list[str], tmp_path: Path) -> None:
@@ -106,9 +143,13 @@ def test_rows_in_quarantine_are_paged_and_downloaded(signed_in: SignedIn, runs: 
     page.goto(result(runs[0], "validate"))
     table = page.get_by_role("table", name="Rows in quarantine")
     # The reasons first; what is hostile is text, as every other cell is. (A dialog would fail the test.)
-    expect(table.get_by_role("columnheader").nth(2)).to_have_text("reasons")
+    expect(table.get_by_role("columnheader").nth(2)).to_have_text("tradewind_reasons")
+    place = table.get_by_role("columnheader").all_inner_texts().index("reasons")  # a column of the user's own
+    expect(table.get_by_role("row").nth(1).get_by_role("cell").nth(place)).to_have_text("mine")
     expect(table.get_by_role("columnheader", name=HOSTILE_COLUMN)).to_be_visible()
     expect(table.get_by_role("cell", name=HOSTILE_CELL).first).to_be_visible()
+    table.scroll_into_view_if_needed()
+    picture(page, "quarantine")
     first = table.get_by_role("row").nth(1).inner_text()
     pages = page.get_by_role("navigation", name="Pages of rows")
     total = int(re.findall(r"of ([\d,]+)", pages.inner_text())[0].replace(",", ""))
@@ -148,7 +189,10 @@ def test_dark_is_dark(signed_in: SignedIn) -> None:
     expect(heading).to_be_visible()
     colour = heading.evaluate("element => getComputedStyle(element).color")
     assert light(colour) > 0.6, colour
-    picture(page, "pipeline-dark")
+    title = page.locator("[aria-label^='Share of rows in quarantine'] .gtitle")
+    expect(title).to_be_visible()
+    colour = title.evaluate("element => getComputedStyle(element).fill")
+    assert light(colour) > 0.6, f"of a chart: {colour}"
 
 
 def light(colour: str) -> float:
@@ -181,7 +225,8 @@ def test_a_viewer_sees_it_live_and_may_not_decide(signed_in: SignedIn, canary: R
     page.goto(pipeline())
     rollout = page.get_by_role("region", name="Rollout", exact=True)
     expect(rollout).to_contain_text(f"version {canary.version} instead of {canary.stable}")
-    for chart in ("Share of version", "Requests and errors", "Evidence that it fails more often"):
+    latency = r"Latency of both versions in this step, 95 of 100 requests: [\d.]+ s, [\d.]+ s"
+    for chart in ("Share of version", "Requests and errors", "Evidence that it fails more often", latency):
         expect(rollout.get_by_role("img", name=re.compile(chart))).to_be_visible()
     table = rollout.get_by_role("table", name="What the versions did with the requests")
 
@@ -219,17 +264,28 @@ def test_an_operator_holds_resumes_and_rolls_back(signed_in: SignedIn, site: Sit
     expect(page.get_by_text(f"the champion is version {canary.stable}")).to_be_visible()
 
 
-def decide(page: Page, button: object, why: str) -> None:
+def decide(page: Page, button: Locator, why: str) -> None:
     """By the keyboard: the button, a reason, the button of the dialog. Without a reason it is not to be pressed."""
-    button.focus()  # type: ignore[attr-defined]
+    tab_to(page, button)
     page.keyboard.press("Enter")
     dialog = page.get_by_role("alertdialog")
     confirm = dialog.get_by_role("button").last
     expect(confirm).to_be_disabled()
-    dialog.get_by_label("Reason").fill(why)
-    confirm.focus()
+    tab_to(page, dialog.get_by_label("Reason"))
+    page.keyboard.type(why)
+    tab_to(page, confirm)
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
+
+
+def tab_to(page: Page, element: Locator) -> None:
+    """With Tab alone, from wherever the focus is."""
+    expect(element).to_be_visible()
+    for _ in range(100):
+        if element.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not come to {element}")
 
 
 def test_an_order_for_a_rollout_that_is_over_is_refused(signed_in: SignedIn, site: Site, canary: Record) -> None:
@@ -245,9 +301,28 @@ def test_an_order_for_a_rollout_that_is_over_is_refused(signed_in: SignedIn, sit
 
 
 def test_a_reused_run_shows_it(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
-    runs.append(site.api.trigger(NAME, {}))
+    runs.append(site.api.trigger(NAME, {"trees": TREES}))
     until(lambda: site.api.run_state(NAME, runs[-1]) in ("success", "failed"), within_s=400, what="the run's end")
     page = signed_in("viewer")
     page.goto(chain(runs[-1]))
     expect(page.get_by_role("list", name="Steps").get_by_text("reused", exact=True)).to_have_count(4)
     expect(page.get_by_text("registered before")).to_be_visible()
+
+
+def test_an_operator_promotes_now(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
+    runs.append(site.api.trigger(NAME, {**SLOW, "trees": 62}))
+    page = signed_in("operator")
+    page.goto(result(runs[-1], "rollout"))
+    rollout = page.get_by_role("region", name="Rollout", exact=True)
+    expect(rollout).to_contain_text("Step 1 of 1, 20% of the requests", timeout=400_000)
+    decide(page, rollout.get_by_role("button", name="Promote now"), "good <i>enough</i>")
+    expect(page.get_by_role("region", name="Last rollout")).to_contain_text("promote by operator: good <i>enough</i>")
+    until(lambda: site.api.run_state(NAME, runs[-1]) in ("success", "failed"), within_s=120, what="the run's end")
+    assert site.api.run_state(NAME, runs[-1]) == "success"
+    page.goto(pipeline())
+    last = page.get_by_role("table", name="Releases").get_by_role("row").nth(1)
+    expect(last).to_contain_text("done")
+    expect(last).to_contain_text("good <i>enough</i>")
+    record = read_record(site.home, NAME)
+    assert record
+    expect(page.get_by_text(f"the champion is version {record.version}")).to_be_visible()

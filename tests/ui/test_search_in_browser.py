@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page, expect
-from ui_site import pipeline
+from releases import Releases
+from ui_site import Site, pipeline
+
+from tradewind.registry import Registry
+from tradewind.store import Store
 
 SignedIn = Callable[[str], Page]
 
@@ -34,3 +38,27 @@ def test_versions_and_releases_are_found_by_what_one_types(signed_in: SignedIn, 
     expect(page.get_by_text("No release has version 7 in its record.")).to_be_visible()
     box.fill("")
     expect(releases).to_have_count(2)
+
+
+def test_versions_and_releases_are_paged(signed_in: SignedIn, site: Site) -> None:
+    with Registry(site.mlflow) as registry:
+        made = Releases(Store(str(site.home / "store")), registry, "many")
+        for n in range(1, 23):  # a page has 20
+            made.make(f"run{n}")
+            record = {"at": float(n), "outcome": "released", "version": str(n), "serves": str(n), "before": None, "by": "anna",
+                      "why": "", "reason": ""}  # fmt: skip
+            registry.note_release("many", f"release {n}", record)
+    page = signed_in("viewer")
+    page.goto(pipeline("many"))
+    for what, table in (("versions", "Model versions"), ("releases", "Releases")):
+        rows = page.get_by_role("table", name=table).get_by_role("row")
+        pages = page.get_by_role("navigation", name=f"Pages of {what}")
+        expect(rows).to_have_count(21)
+        expect(rows.nth(1)).to_contain_text("22")
+        expect(pages.get_by_role("button", name="Previous")).to_be_disabled()
+        pages.get_by_role("button", name="Next").click()
+        expect(rows).to_have_count(3)
+        expect(pages).to_contain_text("Page 2")
+        expect(pages.get_by_role("button", name="Next")).to_be_disabled()
+        pages.get_by_role("button", name="Previous").click()
+        expect(rows).to_have_count(21)

@@ -2,11 +2,12 @@
 
 import { Rollout } from "./rollout.js";
 import {
-  address, ask, Badge, Box, Button, Flex, h, Link, Nothing, number, ofDag, ofRun, Page, Pager, Rows, seconds, Section, Seen, State,
-  Text, To, Trouble, runPage, useLook, useState,
+  address, ask, asVersion, Badge, Box, Button, Flex, h, Leads, Link, Nothing, number, ofDag, ofRun, Page, Pager, returned, Rows, seconds,
+  Section, Seen, State, Text, To, Trouble, runPage, useLook, useState,
 } from "./ui.js";
 
 const PAGE = 25;
+const NO_MANIFEST = { status: "success", metrics: {}, reports: [], tables: [], usage: {} }; // of a task that only returns something
 
 export function Result({ dagId, runId, taskId, mapIndex }) {
   const index = Number(mapIndex ?? -1);
@@ -16,7 +17,11 @@ export function Result({ dagId, runId, taskId, mapIndex }) {
       ask(`${ofRun(dagId, runId, "results")}?task_id=${encodeURIComponent(taskId)}`, { signal }),
       ask(ofDag(dagId, "serving"), { signal }).catch(() => ({ models: [] })), // the result is there without it
     ]);
-    const result = results.find((each) => each.map_index === index);
+    const left = results.find((each) => each.map_index === index);
+    const value = await returned(dagId, runId, taskId, index, signal).catch((error) => {
+      if (!left) throw error;
+    });
+    const result = (left || value) && { ...NO_MANIFEST, ...left, metrics: { ...left?.metrics, ...value } };
     const rollout = models.map((model) => model.rollout).find((each) => each?.run_id === runId && each.by.endsWith(` / ${taskId}`));
     setPace(rollout && !rollout.ended ? 1000 : result ? 10_000 : 3000);
     return { mayAct, result, rollout };
@@ -38,13 +43,14 @@ const Summary = ({ place, result }) =>
       h(To, { to: runPage(place.dagId, place.runId, "tradewind-chain") }, "Chain")),
   },
     h(Trouble, { error: result.error && `${result.error.type}: ${result.error.message}` }),
-    result.headline && h(Text, { mb: 2 }, result.headline),
+    h(Text, { mb: 2 }, result.headline || asVersion(result.metrics)),
+    h(Box, { mb: 2 }, h(Leads, result)),
     (result.metrics.reasons ?? []).map((reason, i) => h(Text, { key: i, mb: 1, color: "fg.error" }, String(reason))),
     result.usage.seconds !== undefined && h(Text, { mb: 2, color: "fg.muted" },
       `${seconds(result.usage.seconds)}, ${seconds(result.usage.cpu_seconds)} of CPU, at most ${number(result.usage.peak_memory_mb)} MB of memory`));
 
 function Figures({ metrics }) {
-  const figures = Object.entries(metrics).filter(([, value]) => ["number", "string"].includes(typeof value) && value !== "");
+  const figures = Object.entries(metrics).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== "");
   return h(Section, { title: "Figures" }, h(Rows, {
     label: "Figures", rows: figures, empty: "It has measured nothing.",
     columns: [["Figure", ([name]) => name.replaceAll("_", " ")], ["Value", ([, value]) => number(value)]],
@@ -57,12 +63,12 @@ function Quarantine({ place: { dagId, runId, taskId, index } }) {
   const look = useLook((signal) => ask(`${rows}?offset=${offset}&limit=${PAGE}`, { signal }), [rows, offset]);
   const download = h(Button, { size: "xs", variant: "outline", asChild: true }, h("a", { href: address(`${rows}.csv`), download: "" }, "Download as CSV"));
   return h(Section, { title: "Rows in quarantine", aside: download }, h(Seen, { look }, (page) => {
-    // Why comes first; there may be many columns.
-    const own = page.columns.map((name, i) => [name, i]).sort(([a], [b]) => b.startsWith("tradewind_") - a.startsWith("tradewind_"));
+    // A validation appends row, rules and reasons: why comes first, there may be many columns.
+    const columns = page.columns.map((name, i) => [name, (row) => row[i] ?? h(Text, { color: "fg.muted" }, "null")]);
     return h("div", null,
       h(Rows, {
         label: "Rows in quarantine", rows: page.rows, empty: "There are none.",
-        columns: own.map(([name, i]) => [name.replace(/^tradewind_/, ""), (row) => row[i] ?? h(Text, { color: "fg.muted" }, "null")]),
+        columns: [...columns.slice(-3), ...columns.slice(0, -3)],
       }),
       h(Pager, {
         label: "Pages of rows",

@@ -3,7 +3,7 @@
 
 const { React, ChakraUI, ReactRouterDOM } = globalThis;
 export const h = React.createElement;
-export const { useCallback, useEffect, useMemo, useRef, useState } = React;
+export const { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } = React;
 export const { useSearchParams } = ReactRouterDOM;
 export const { Alert, Badge, Box, Button, Dialog, Flex, Heading, Input, Link, Portal, Spinner, Table, Text, Textarea } = ChakraUI;
 
@@ -19,6 +19,7 @@ export const dagPage = (dagId) => `/dags/${at([dagId])}`;
 export const runPage = (dagId, runId, route) => `/dags/${at([dagId, "runs", runId])}${route ? `/plugin/${route}` : ""}`;
 export const taskPage = (dagId, runId, taskId, mapIndex) =>
   `/dags/${at([dagId, "runs", runId, "tasks", taskId])}${mapIndex >= 0 ? `/mapped/${mapIndex}` : ""}/plugin/tradewind-result`;
+export const mappedPage = (dagId, runId, taskId) => `/dags/${at([dagId, "runs", runId, "tasks", taskId])}/mapped`;
 
 // -- asking ------------------------------------------------------------------------------------------------------
 
@@ -49,6 +50,14 @@ export async function askAll(path, name, { signal } = {}) {
     found.push(...page[name]);
     if (page[name].length === 0 || found.length >= page.total_entries) return found;
   }
+}
+
+/** The figures that a task instance returned, as Airflow keeps them; null where it has returned nothing. */
+export async function returned(dagId, runId, taskId, mapIndex, signal) {
+  const path = airflow("dags", dagId, "dagRuns", runId, "taskInstances", taskId, "xcomEntries", "return_value");
+  const found = await ask(`${path}?deserialize=true&map_index=${mapIndex}`, { signal, missing: true });
+  if (!found) return null;
+  return found.value?.metrics ?? (typeof found.value === "object" ? { ...found.value } : { returned: found.value });
 }
 
 /**
@@ -96,11 +105,15 @@ export function seconds(value) {
   return value < 59.95 ? `${value.toFixed(1)} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+/** What a registration returned, in words; nothing for any other figures. */
+export const asVersion = ({ name, version, registered }) =>
+  registered === undefined ? "" : `${name} version ${version}${registered ? "" : ", registered before"}`;
+
 // -- parts -------------------------------------------------------------------------------------------------------
 
 const STATES = {
   success: "green", PASSED: "green", done: "green", champion: "green", failed: "red", FAILED: "red", rolled_back: "red",
-  roll_back: "red", upstream_failed: "orange", INCONCLUSIVE: "orange", held: "orange", skipped: "pink", running: "cyan",
+  roll_back: "red", upstream_failed: "orange", up_for_retry: "orange", awaiting_input: "orange", INCONCLUSIVE: "orange", held: "orange", skipped: "pink", running: "cyan",
   canary: "cyan", mirror: "cyan", switch: "cyan", deferred: "purple", queued: "gray", challenger: "blue",
 };
 
@@ -109,6 +122,14 @@ export const State = ({ state }) =>
 
 export const To = ({ to, children }) =>
   h(Link, { asChild: true, color: "fg.info" }, h(ReactRouterDOM.Link, { to }, children));
+
+/** Where figures lead, out of Airflow; they come from data, so what is no web address is no link. */
+export const Leads = ({ links = {}, metrics = {} }) => {
+  const all = Object.entries({ ...links, "MLflow version": metrics.url, Endpoint: metrics.endpoint_url });
+  const some = all.filter(([, url]) => typeof url === "string" && /^https?:/i.test(url));
+  return some.length > 0 && h(Flex, { gap: 3, mt: 1, wrap: "wrap", fontSize: "xs" }, some.map(([name, url]) =>
+    h(Link, { key: name, href: url, target: "_blank", rel: "noopener noreferrer", color: "fg.info" }, name)));
+};
 
 export const Section = ({ title, aside, children }) =>
   h(Box, { as: "section", "aria-label": title, mb: 8 },
@@ -127,17 +148,17 @@ export const Seen = ({ look, children }) =>
   h(React.Fragment, null, h(Trouble, { error: look.error }),
     look.data === undefined ? (look.error ? null : h(Spinner, { size: "sm", "aria-label": "Loading" })) : children(look.data));
 
-/** A table from `columns`, `[heading, row => cell]`, with its own bar to scroll what is wide. */
+/** A table from `columns`, `[heading, row => cell]`, two of which may have one heading, with its own bar to scroll what is wide. */
 export const Rows = ({ label, columns, rows, empty }) =>
   rows.length === 0
     ? h(Nothing, null, empty)
     : h(Table.ScrollArea, { borderWidth: "1px", rounded: "md" },
         h(Table.Root, { size: "sm", "aria-label": label },
           h(Table.Header, null,
-            h(Table.Row, null, columns.map(([heading]) => h(Table.ColumnHeader, { key: heading, whiteSpace: "nowrap" }, heading)))),
+            h(Table.Row, null, columns.map(([heading], i) => h(Table.ColumnHeader, { key: i, whiteSpace: "nowrap" }, heading)))),
           h(Table.Body, null,
             rows.map((row, i) =>
-              h(Table.Row, { key: i }, columns.map(([heading, cell]) => h(Table.Cell, { key: heading }, cell(row, i))))))));
+              h(Table.Row, { key: i }, columns.map(([, cell], j) => h(Table.Cell, { key: j }, cell(row, i))))))));
 
 export const Pager = ({ label, back, forth, children }) =>
   h(Flex, { as: "nav", "aria-label": label, align: "center", gap: 3, mt: 2 },
