@@ -161,6 +161,16 @@ def test_a_rollback_does_not_wait_for_the_registry(world: World, monkeypatch: py
 
 
 @pytest.mark.usefixtures("nobody_else_ticks")
+def test_who_saw_a_rollout_that_is_being_released_is_told_that_it_cannot_be_taken_back(world: World) -> None:
+    seen = world.begin("2").id
+    while world.driver().tick().record.phase != "release":
+        world.passes()
+    with pytest.raises(RolloutOver, match="Version 2 of m was released before that was taken up: roll the release back"):
+        decide(world.driver(), "roll_back", by="ada", why="complaints", attempt=seen)
+    assert world.state() == ALL_NEW
+
+
+@pytest.mark.usefixtures("nobody_else_ticks")
 def test_a_rollback_that_comes_while_a_version_is_released_takes_the_release_back(world: World) -> None:
     world.begin("2")
     while world.driver().tick().record.phase != "release":

@@ -45,9 +45,17 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
         attempt: the id of the rollout that they mean; None: whichever is under way.
 
     Raises:
-        RolloutOver: that rollout is not under way, or has ended before the order was taken up.
+        RolloutOver: that rollout is not under way, or has ended before the order was taken up; or was released before it could be
+            taken back.
         SpecError: it cannot be done in its phase, or no reason is given.
     """
+    record = _decided(hands, do, by=by, why=why, attempt=attempt)
+    if do == "roll_back" and record.phase == "done":
+        raise RolloutOver(f"Version {record.version} of {hands.target} was released before that was taken up: roll the release back")
+    return record
+
+
+def _decided(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None) -> Record:
     _reasoned(why)
     meant, deadline = hands.order(do, by=by, why=why, attempt=attempt).id, time.monotonic() + _TAKEN_UP_S
     while True:
@@ -93,7 +101,7 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
             raise SpecError(
                 f"A rollout of {target} version {record.version} is under way: it can only go back to {record.stable}"
             )
-        record = decide(hands, "roll_back", by=by, why=why)
+        record = _decided(hands, "roll_back", by=by, why=why, attempt=record.id)
         if not record.ended:
             raise RuntimeUnavailable(
                 f"The rollout of {target} version {record.version} will be taken back as soon as what is under way has ended: "

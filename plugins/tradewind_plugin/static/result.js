@@ -45,7 +45,7 @@ const Summary = ({ place, result }) =>
     h(Trouble, { error: result.error && `${result.error.type}: ${result.error.message}` }),
     h(Text, { mb: 2 }, result.headline || asVersion(result.metrics)),
     h(Box, { mb: 2 }, h(Leads, result)),
-    (result.metrics.reasons ?? []).map((reason, i) => h(Text, { key: i, mb: 1, color: "fg.error" }, String(reason))),
+    (result.metrics.reasons ?? []).map((reason, i) => h(Text, { key: i, mb: 1, color: result.metrics.verdict === "INCONCLUSIVE" ? "fg.warning" : "fg.error" }, String(reason))),
     result.usage.seconds !== undefined && h(Text, { mb: 2, color: "fg.muted" },
       `${seconds(result.usage.seconds)}, ${seconds(result.usage.cpu_seconds)} of CPU, at most ${number(result.usage.peak_memory_mb)} MB of memory`));
 

@@ -112,7 +112,7 @@ export const asVersion = ({ name, version, registered }) =>
 // -- parts -------------------------------------------------------------------------------------------------------
 
 const STATES = {
-  success: "green", PASSED: "green", done: "green", champion: "green", failed: "red", FAILED: "red", rolled_back: "red",
+  success: "green", PASSED: "green", STEADY: "green", DRIFTED: "red", done: "green", champion: "green", failed: "red", FAILED: "red", rolled_back: "red",
   roll_back: "red", upstream_failed: "orange", up_for_retry: "orange", awaiting_input: "orange", INCONCLUSIVE: "orange", held: "orange", skipped: "pink", running: "cyan",
   canary: "cyan", mirror: "cyan", switch: "cyan", deferred: "purple", queued: "gray", challenger: "blue",
 };
