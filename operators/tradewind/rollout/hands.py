@@ -51,7 +51,9 @@ def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None =
     """
     record = _decided(hands, do, by=by, why=why, attempt=attempt)
     if do == "roll_back" and record.phase == "done":
-        raise RolloutOver(f"Version {record.version} of {hands.target} was released before that was taken up: roll the release back")
+        raise RolloutOver(
+            f"Version {record.version} of {hands.target} was released before that was taken up: roll the release back"
+        )
     return record
 
 
