@@ -230,8 +230,12 @@ class Store:
             for name, info in found.items()
         ]
 
-    def delete(self, uri: str) -> None:
-        """Remove a file or a folder, and what a writer that was killed left half-written of it; nothing where there is none."""
+    def delete(self, uri: str, *, half_written: bool = False) -> None:
+        """Remove a file or a folder; nothing happens where there is none.
+
+        Args:
+            half_written: also what a writer of it that was killed has left.
+        """
         fs, path = open_uri(uri)
         with explained(uri):
             if not is_local(fs):
@@ -240,8 +244,9 @@ class Store:
                 return
             if fs.exists(path):
                 fs.rm(path, recursive=True)
-            for left in Path(path).parent.glob(f".{glob.escape(Path(path).name)}.{'?' * 32}"):
-                left.unlink(missing_ok=True)
+            if half_written:
+                for left in Path(path).parent.glob(f".{glob.escape(Path(path).name)}.{'?' * 32}"):
+                    left.unlink(missing_ok=True)
 
     def download(self, uri: str, folder: Path) -> Path:
         """A local path with what lies at ``uri``: the file itself where the store is local, else a copy in ``folder``."""

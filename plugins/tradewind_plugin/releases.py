@@ -80,7 +80,7 @@ class Releases:
             try:
                 return _rollout(decide(hands, order, by=by, why=why, attempt=rollout))
             except RolloutOver as error:  # what they saw may end while they write
-                raise Unavailable(409, "That rollout is over.") from error
+                raise Unavailable(409, f"That rollout is over. {error}") from error
 
     def _served(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = {"model": name, "champion": None, "versions": [], "rollout": None, "trouble": None}

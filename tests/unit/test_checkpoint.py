@@ -189,7 +189,7 @@ def test_one_that_is_killed_before_it_removes_the_one_before_leaves_nothing(
     tries.age()
     second = tries.begin("2")
     with monkeypatch.context() as killed:
-        killed.setattr(tries.store, "delete", lambda uri: None)
+        killed.setattr(tries.store, "delete", lambda uri, **how: None)
         save(second, model="40")
     assert len(tries.store.checkpoints(KEY)) == 2
     third = tries.begin("3")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, World
+from rollout_world import ALL_NEW, ALL_OLD, CANARY, PASSED, TARGET, World
 
 from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.serving.base import VersionStatistics
 
 Blind = Callable[[bool], None]
 AT_10 = {"1": 90, "2": 10}
@@ -47,7 +48,7 @@ def test_nothing_rises_unseen_and_then_a_person_decides(world: World, blind: Bli
     assert ticks(world, 29) == "canary"
     record = world.to_the_end()
     assert (record.phase, world.observe(TARGET).weights) == ("held", AT_10)
-    assert record.reason == "for 30 s nobody knows what it answers: The gateway's statistics cannot be read"
+    assert record.reason == "for 30 s nothing could be compared: The gateway's statistics cannot be read"
     world.driver().order("promote", by="ada", why="the gateway is what is broken")
     assert world.to_the_end().phase == "done"
     assert world.state() == ALL_NEW
@@ -69,7 +70,7 @@ def test_a_short_while_without_counts_changes_nothing(world: World, blind: Blind
 def test_the_spec_may_want_it_back(world: World, blind: Blind) -> None:
     canary_at_10(world, on_inconclusive="roll_back")
     blind(True)
-    assert "nobody knows what it answers" in world.to_the_end().reason
+    assert "nothing could be compared" in world.to_the_end().reason
     assert world.state() == ALL_OLD
 
 
@@ -123,13 +124,52 @@ def unready(world: World, version: str, ready: bool = False) -> None:
 
 
 def test_an_outage_of_what_serves_speaks_not_against_the_canary(world: World) -> None:
-    """It waits where it is to get more, and goes on when that is back."""
+    """It waits where it is to get more, and goes on when that is back; a person decides where that takes long."""
     canary_at_10(world)
     unready(world, "1")
     assert ticks(world, 40) == "canary"
     assert world.observe(TARGET).weights == AT_10
     unready(world, "1", ready=True)
     assert world.to_the_end().phase == "done"
+
+
+@pytest.mark.parametrize("decides", ["hold", "replay", "roll_back"])
+def test_a_canary_is_not_skipped_while_what_serves_does_not_answer(world: World, decides: str) -> None:
+    world.begin("2", {**CANARY, "on_inconclusive": decides, "replay": ["errors <= 0"]})
+    while world.driver(PASSED).tick().record.phase != "canary":
+        world.passes()
+    unready(world, "1")
+    record = world.to_the_end(replay=PASSED)
+    assert (record.phase, record.reason) == ("held", "for 30 s nothing could be compared: version 1 does not answer")
+    unready(world, "1", ready=True)
+    world.driver().order("resume", by="ada", why="it is back")
+    assert ticks(world, 3) == "canary"
+    assert world.observe(TARGET).weights == AT_10
+    assert ticks(world, 15) == "canary", "its step takes its whole time"
+
+
+def test_a_resumed_rollout_waits_for_counts_anew(world: World, blind: Blind) -> None:
+    canary_at_10(world)
+    blind(True)
+    assert world.to_the_end().phase == "held"
+    world.driver().order("resume", by="ada", why="soon")
+    assert ticks(world, 25) == "canary"
+    blind(False)
+    assert world.to_the_end().phase == "done"
+
+
+def test_what_was_counted_before_is_none_of_a_rollout_that_begins_unseen(world: World, blind: Blind) -> None:
+    """Held by its replay, and resumed while there are no counts."""
+    world.counts["1"] = VersionStatistics(requests=1_000_000, errors=0, active=0, latency_ms={})
+    world.begin("2", {**CANARY, "replay": ["errors <= 0"]})
+    assert world.to_the_end(replay={**PASSED, "verdict": "INCONCLUSIVE"}).phase == "held"
+    world.driver().order("resume", by="ada", why="it will do")
+    blind(True)
+    ticks(world, 3)
+    blind(False)
+    record = world.to_the_end()
+    assert (record.phase, world.state()) == ("done", ALL_NEW)
+    assert record.of("1").requests < 10_000
 
 
 def test_a_rollback_is_one_whatever_what_served_is_like(world: World) -> None:

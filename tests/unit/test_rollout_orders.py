@@ -273,7 +273,7 @@ def test_a_word_does_not_wait_for_who_holds_the_lock(world: World) -> None:
     record = decide(world.driver(), "hold", by="ada", why="a look")
     assert record.phase == "canary"
     assert record.order and record.order["do"] == "hold"
-    with pytest.raises(RuntimeUnavailable, match=r"will be taken back as soon as .* has ended: it is in phase canary"):
+    with pytest.raises(RuntimeUnavailable, match=r"is in phase canary: it will be taken back as soon as .* has ended"):
         roll_back(world.driver(), TARGET, by="bob", why="complaints")
     assert time.monotonic() - began < 5
 

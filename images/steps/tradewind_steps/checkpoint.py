@@ -60,7 +60,7 @@ class Checkpoint:
                     archive.write(path, path.relative_to(self.folder).as_posix())
             self._store.replace(packed, self._uri)
             for uri in self._before - {self._uri}:  # a lost pod's, it may be: then it is the same try
-                self._store.delete(uri)  # ours has all that was in it
+                self._store.delete(uri, half_written=True)  # ours has all that was in it
             self._before.clear()
         except (OSError, StoreError) as error:
             log.warning("The checkpoint could not be kept, the one before it stays: %s", error)
@@ -80,7 +80,7 @@ class Checkpoint:
         """Forget it: the work is done."""
         if self._store:
             for uri in {self._uri, *self._before}:
-                self._store.delete(uri)
+                self._store.delete(uri, half_written=True)
 
     def _restore(self, store: Store, found: list[File]) -> None:
         """Unpack the newest that is whole: a run that has just succeeded may be removing its own."""

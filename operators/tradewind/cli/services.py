@@ -30,6 +30,7 @@ from tradewind.serving.local.process import end_left_over, started_at
 
 log = logging.getLogger("tradewind")
 _POLL = 0.1  # seconds
+_GRACE = 5.0  # seconds in which a service may end by itself
 _RESTARTS = 3  # of one service; one that ends again and again has a reason that its log tells
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +43,6 @@ class Service:
         before: a command that must have ended well before this one starts.
         ready: true as soon as it answers.
         patience: seconds until it must be ready.
-        stop: the signal that asks it to end by itself; after ``grace`` seconds its group is ended.
     """
 
     name: str
@@ -51,8 +51,6 @@ class Service:
     before: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     patience: float = 120
-    stop: signal.Signals = signal.SIGTERM
-    grace: float = 5
 
 
 @dataclass(kw_only=True)
@@ -120,12 +118,14 @@ class Services:
                     )
             time.sleep(_POLL)
 
-    def check(self) -> None:
-        """Start again what has ended by itself, as whatever keeps services elsewhere would; a warning tells of it.
+    def check(self) -> bool:
+        """Start again what has ended by itself, as whatever keeps services elsewhere would, and wait until it answers; a warning
+        tells of it. Whether there was anything.
 
         Raises:
-            RuntimeUnavailable: one ended that had never answered, or ended too often; carries the end of its log.
+            RuntimeUnavailable: one ended before it had answered, or too often, or does not answer; carries the end of its log.
         """
+        again = False
         for running in self._running:
             service, code = running.service, running.process.poll()
             if code is None:
@@ -137,15 +137,19 @@ class Services:
             with _undisturbed():
                 running.process, running.restarts = self._process(service), running.restarts + 1
                 self._write_list()
+            running.answered, again = False, True
+        if again:
+            self.wait(lambda service: None)
+        return again
 
     def stop(self) -> None:
         # Steps have groups of their own: they end as soon as they notice that their tasks have gone.
         family = [member for running in self._running for member in _descendants(running.process.pid)]
         for running in self._running:
             with contextlib.suppress(ProcessLookupError):
-                running.process.send_signal(running.service.stop)
+                running.process.terminate()
         for running in self._running:
-            _end_group(running.process.pid, running.service.grace)
+            _end_group(running.process.pid, _GRACE)
             running.process.wait()
         _wait(family, 10)
         self._running.clear()

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tradewind.cli.airflow_api import ENDED, AirflowApi, TaskState
 from tradewind.cli.services import Services
-from tradewind.errors import StepFailed
+from tradewind.errors import RuntimeUnavailable, StepFailed
 from tradewind.figures import key_figure
 
 _POLL = 0.3  # seconds between two looks at the run
@@ -56,11 +56,16 @@ def watch(
     with _shown(console, dag) as show:
         while True:
             services.check()
-            state = api.run_state(dag, run_id)
-            tasks = api.tasks(dag, run_id)
-            for task in tasks:
-                if task.state == "success" and task.task_id not in results:
-                    results[task.task_id] = api.result(dag, run_id, task.task_id)
+            try:
+                state = api.run_state(dag, run_id)
+                tasks = api.tasks(dag, run_id)
+                for task in tasks:
+                    if task.state == "success" and task.task_id not in results:
+                        results[task.task_id] = api.result(dag, run_id, task.task_id)
+            except RuntimeUnavailable:
+                if not services.check():  # else it is Airflow's API server that was started again
+                    raise
+                continue
             show(tasks, results, live_figures())
             if state in ("success", "failed") and all(task.state in ENDED for task in tasks):
                 return Ended(dag_id=dag, run_id=run_id, state=state, tasks=tasks, results=results)

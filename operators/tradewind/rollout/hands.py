@@ -103,11 +103,22 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
             raise SpecError(
                 f"A rollout of {target} version {record.version} is under way: it can only go back to {record.stable}"
             )
-        record = _decided(hands, "roll_back", by=by, why=why, attempt=record.id)
+        meant = record.id
+        try:
+            record = _decided(hands, "roll_back", by=by, why=why, attempt=meant)
+        except RolloutOver:  # it has ended before the order was taken up
+            record = hands.record()
+            if record is None or record.id != meant:
+                raise
         if not record.ended:
+            released = record.phase == "release"
             raise RuntimeUnavailable(
-                f"The rollout of {target} version {record.version} will be taken back as soon as what is under way has ended: "
-                f"it is in phase {record.phase}"
+                f"The rollout of {target} version {record.version} is in phase {record.phase}: "
+                + (
+                    "ask again when it is released"
+                    if released
+                    else "it will be taken back as soon as what is under way has ended"
+                )
             )
         if record.phase == "rolled_back":
             return record

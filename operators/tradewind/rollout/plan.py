@@ -110,9 +110,11 @@ def _mirror(observed: Observed, record: Record) -> Decision:
     record = _looked(observed, record, 0)
     if trouble := guards(observed, record):
         return _roll_back(observed, record, trouble), None
-    if observed.blind:
-        return _unseen(observed, record), None
-    if served and served.mirror != step.percent:
+    begun = not served or served.mirror == step.percent
+    record, waits = _unseen(observed, record, observed.blind, begun=begun)
+    if waits:
+        return record, None
+    if served and not begun:
         return record, Action(do="mirror", version=record.version, percent=step.percent)
     verdict = _judged(observed, record, step.bake_s, f"of which it got copies ({step.percent}%)")
     return (verdict if isinstance(verdict, Record) else _canary_or_switch(observed, record.said(observed.now, verdict))), None
@@ -128,11 +130,12 @@ def _canary(observed: Observed, record: Record) -> Decision:
     record = _looked(observed, record, step.weight)
     if trouble := guards(observed, record):
         return _roll_back(observed, record, trouble), None
-    if observed.blind:
-        return _unseen(observed, record), None
-    if observed.deployment.weights != weights:
-        if stable and not stable.ready:
-            return record, None  # nothing can be shared with it, which says nothing against the canary
+    begun = observed.deployment.weights == weights
+    away = None if begun or not stable or stable.ready else f"version {record.stable} does not answer"  # that is not its fault
+    record, waits = _unseen(observed, record, observed.blind or away, begun=begun)
+    if waits:
+        return record, None
+    if not begun:
         return record, Action(do="shift", version=record.version, weights=weights)
     verdict = _judged(observed, record, step.bake_s, f"at {step.weight}%")
     return (verdict if isinstance(verdict, Record) else _next_step(observed, record, verdict)), None
@@ -165,17 +168,15 @@ def _held(observed: Observed, record: Record) -> Decision:
 
 def _switch(observed: Observed, record: Record) -> Decision:
     """All requests, with the old version ready to go back to."""
-    record, seen = _looked(observed, record, 100), not observed.blind or _promoted(record)
-    if observed.deployment.weights != {record.version: 100}:
-        if trouble := broken(observed, record):
-            return _roll_back(observed, record, trouble), None
-        if not seen:
-            return _unseen(observed, record), None
-        return record, Action(do="shift", version=record.version, weights={record.version: 100})
-    if record.stable and (trouble := guards(observed, record) or worse_than_before(record)):
+    record, begun = _looked(observed, record, 100), observed.deployment.weights == {record.version: 100}
+    trouble = broken(observed, record) if not begun else record.stable and (guards(observed, record) or worse_than_before(record))
+    if trouble:
         return _roll_back(observed, record, trouble), None
-    if not seen:
-        return _unseen(observed, record), None
+    record, waits = _unseen(observed, record, None if _promoted(record) else observed.blind, begun=begun)
+    if waits:
+        return record, None
+    if not begun:
+        return record, Action(do="shift", version=record.version, weights={record.version: 100})
     if observed.now - record.since < record.spec.keep_stable_s:
         return record, None
     return record.to("release", observed.now, f"version {record.version} has all requests"), None
@@ -240,12 +241,8 @@ _PHASES = {
 
 
 def _looked(observed: Observed, record: Record, weight: int) -> Record:
-    """With what came since the last look, and since when a version does not answer or nothing can be seen."""
-    record = record.looked(observed.statistics, observed.now, weight)
-    if not observed.blind:
-        return _watched(observed, dataclasses.replace(record, blind_since=None))
-    since = observed.now if record.blind_since is None else record.blind_since
-    return _watched(observed, dataclasses.replace(record, blind_since=since))
+    """With what came since the last look, and since when the new version does not answer."""
+    return _watched(observed, record.looked(observed.statistics, observed.now, weight))
 
 
 def _watched(observed: Observed, record: Record) -> Record:
@@ -274,7 +271,8 @@ def _canary_or_switch(observed: Observed, record: Record) -> Record:
 
 def _counting(observed: Observed, record: Record) -> Record:
     served = observed.deployment.versions.get(record.version)
-    return dataclasses.replace(record.counting(observed.statistics), restarts=served.restarts if served else 0)
+    counting = dataclasses.replace(record, uncounted=True) if observed.blind else record.counting(observed.statistics)
+    return dataclasses.replace(counting, restarts=served.restarts if served else 0)
 
 
 def _next_step(observed: Observed, record: Record, what: str) -> Record:
@@ -299,13 +297,18 @@ def _fails_more(record: Record) -> bool:
     return new.errors * max(old.requests, 1) > old.errors * new.requests
 
 
-def _unseen(observed: Observed, record: Record) -> Record:
-    """Nothing rises while nobody knows what is answered, and then a person decides: a replay has not seen it either."""
-    blind_s = observed.now - (record.blind_since or 0.0)
-    if blind_s < record.spec.patience_s:
-        return record
-    what = f"for {blind_s:.0f} s nobody knows what it answers: {observed.blind}"
-    return (_roll_back if record.spec.on_inconclusive == "roll_back" else _hold)(observed, record, what)
+def _unseen(observed: Observed, record: Record, why: str | None, *, begun: bool) -> tuple[Record, bool]:
+    """Nothing rises while the two cannot be compared, and then a person decides: a replay has not seen it either. Whether it
+    waits; a step that had not begun begins after that."""
+    if why is None:
+        return dataclasses.replace(record, blind_since=None), False
+    blind = observed.now if record.blind_since is None else record.blind_since
+    record = dataclasses.replace(record, blind_since=blind, since=record.since if begun else observed.now)
+    if observed.now - blind < record.spec.patience_s:
+        return record, True
+    back = observed.blind and record.spec.on_inconclusive == "roll_back"
+    what = f"for {observed.now - blind:.0f} s nothing could be compared: {why}"
+    return (_roll_back if back else _hold)(observed, record, what), True
 
 
 def _promoted(record: Record) -> bool:
@@ -340,7 +343,7 @@ def _ordered(observed: Observed, record: Record) -> Record:
             record = record.marked() if record.traffic else _counting(observed, record)
             return record.to("switch", observed.now, why, why=why, reason="")
         case "resume", "held":
-            record = dataclasses.replace(record if record.paused == "switch" else record.marked(), reason="")
+            record = dataclasses.replace(record if record.paused == "switch" else record.marked(), reason="", blind_since=None)
             if record.paused == "replay":  # nothing more would come of it
                 return _after_replay(observed, record.said(observed.now, why))
             return record.to(record.paused or "canary", observed.now, why)

@@ -75,7 +75,8 @@ class Record:
         step_requests, step_errors: the new version's when its step, or the switch, began.
         restarts: the canary's when it began to get requests.
         unready_since: since when the canary does not answer.
-        blind_since: since when the proxy's counts cannot be had.
+        blind_since: since when the two versions cannot be compared.
+        uncounted: whether counting is to begin with the first counts that can be had.
         trouble_since: since when the registry does not take the alias.
         aliased: whether the registry has taken it: who moves it then does so by hand.
         paused: the phase that a held rollout resumes.
@@ -113,6 +114,7 @@ class Record:
     restarts: int = 0
     unready_since: float | None = None
     blind_since: float | None = None
+    uncounted: bool = False
     trouble_since: float | None = None
     paused: Phase | None = None
     reason: str = ""
@@ -158,6 +160,8 @@ class Record:
 
     def looked(self, statistics: Mapping[str, VersionStatistics], now: float, weight: int) -> Record:
         """With the traffic since the last look, and what it says of the canary."""
+        if self.uncounted and statistics:
+            return dataclasses.replace(self.counting(statistics).marked(), uncounted=False)
         pair = [version for version in (self.version, self.stable) if version and version in statistics]
         traffic = {**self.traffic, **{version: self.of(version).looked(statistics[version]) for version in pair}}
         after = dataclasses.replace(self, traffic=traffic)

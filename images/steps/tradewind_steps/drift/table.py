@@ -44,7 +44,7 @@ class Table:
 
     def values(self, name: str, *, as_numbers: bool) -> np.ndarray:
         """A column as 64-bit floats with NaN, or as objects: texts and None."""
-        column = self._column(name).cast(pa.float64() if as_numbers else pa.string())
+        column = self._column(name).cast(pa.float64() if as_numbers else pa.string(), safe=False)  # large integers lose digits
         found: np.ndarray = column.to_numpy() if as_numbers else column.to_pandas().to_numpy(dtype=object, na_value=None)
         return found if self._before is None else found[self._before]
 

@@ -82,7 +82,7 @@ class KubernetesRuntime:
         spec = self._store.get_spec(spec_uri)
         lost = int(state["lost"])
         if state.get("full_since"):
-            self._full_since, self._said_at = float(state["full_since"]), float(state["said_at"])
+            self._full_since, self._said_at = float(state["full_since"]), float(state.get("said_at", 0.0))
             return self._carried_out(spec, spec_uri, say, lost=lost, begin=lambda pod: pod.begin(self._context))
         if event["status"] == "timeout":
             return self._timed_out(spec, spec_uri, event, say)

@@ -57,7 +57,7 @@ class LocalServing:
         self._ask("PUT", target, f"/versions/{checked_name(version, 'Version')}/mirror", percent, limit_s=30)
 
     def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
-        self._ask("PUT", target, "/weights", {"weights": weights, "even_unready": even_unready}, limit_s=30)
+        self._ask("PUT", target, f"/weights{'?even_unready' if even_unready else ''}", weights, limit_s=30)
 
     def unload(self, target: str, version: str) -> None:
         self._ask("DELETE", target, f"/versions/{checked_name(version, 'Version')}", limit_s=60)

@@ -110,7 +110,8 @@ def app(supervisor: Supervisor, token: str, asked: asyncio.Event) -> Starlette:
         return JSONResponse({})
 
     async def shift(request: Request) -> Response:
-        await supervisor.shift(request.path_params["target"], **await request.json())
+        even_unready = "even_unready" in request.query_params
+        await supervisor.shift(request.path_params["target"], await request.json(), even_unready=even_unready)
         return JSONResponse({})
 
     async def statistics(request: Request) -> Response:

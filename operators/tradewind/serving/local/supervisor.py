@@ -143,7 +143,7 @@ class Supervisor:
                     raise RolloutAborted(f"{target} version {version} cannot be served: {error}") from error
                 raise
 
-    async def shift(self, target: str, weights: dict[str, int], even_unready: bool = False) -> None:
+    async def shift(self, target: str, weights: dict[str, int], *, even_unready: bool = False) -> None:
         if weights and (sum(weights.values()) != 100 or min(weights.values()) < 0):
             raise RolloutAborted(f"The weights of {target} must be 0 to 100 and sum to 100, got {weights}")
         async with self._configuring:

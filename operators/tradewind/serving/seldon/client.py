@@ -84,7 +84,7 @@ class SeldonServing:
             with suppress(Conflict):
                 self._objects.create(seldon_deployment(target, self._objects.namespace, wanted))
         fresh = version not in before.predictors
-        self._objects.change(name, added)
+        self._change(target, added)
         try:
             self._until_loaded(target, version)
         except RolloutAborted:
@@ -133,7 +133,7 @@ class SeldonServing:
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{target} version {version} has no copies of requests yet: {self._why(view)}")
             self._own(target)
-            self._objects.change(name, lambda view: moves.mirrored(view, version, percent))
+            self._change(target, lambda view: moves.mirrored(view, version, percent))
             time.sleep(_LOOK_S)
             view = self._objects.view(name)
         time.sleep(_PUSH_S)
@@ -160,7 +160,7 @@ class SeldonServing:
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{self._unmoved(view, target)} after {_SHIFT_S:g} s: {self._why(view)}")
             self._own(target)
-            if step(self._objects.change(name, step)) is None:
+            if step(self._change(target, step)) is None:
                 time.sleep(_LOOK_S)
             view = self._objects.view(name)
         if gone := before - {p["name"] for p in view.predictors.values()}:
@@ -234,6 +234,15 @@ class SeldonServing:
         if hold and not hold.valid:
             raise RuntimeUnavailable(f"The lock on {target} was lost: Kubernetes did not take its renewal in time")
 
+    def _change(self, target: str, make: Callable[[View], moves.Write | None]) -> View:
+        """Where another was faster, what is there now may be the next holder's."""
+
+        def made(view: View) -> moves.Write | None:
+            self._own(target)
+            return make(view)
+
+        return self._objects.change(deployment_name(target), made)
+
     def _until_loaded(self, target: str, version: str) -> None:
         name, label = deployment_name(target), predictor_name(version)
         deadline = time.monotonic() + _START_S
@@ -265,7 +274,7 @@ class SeldonServing:
             self._objects.delete(name)
             self._until(name, lambda view: not view.sdep, what=f"{name} is gone", within_s=_SHIFT_S)
             return
-        self._objects.change(name, without)
+        self._change(target, without)
         self._swept(name, {label})
 
     def _swept(self, name: str, gone: set[str]) -> None:

@@ -39,8 +39,8 @@ class Hold:
 
     @property
     def valid(self) -> bool:
-        # A second less than others wait for. What is written now and takes longer is refused where they have begun: each write
-        # names what it was made from.
+        # A second less than others wait for. A write that takes longer is refused where they have written: it names what it was
+        # made from.
         return time.monotonic() - self._renewed < LENGTH_S - 1
 
     def end(self) -> None:
