@@ -17,7 +17,7 @@ from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from tradewind.errors import SpecError, TradewindError
-from tradewind.operators import form  # noqa: F401 - its format must be known where a form's values are checked
+from tradewind.operators import form
 from tradewind.registry import Registry
 from tradewind.settings import Settings
 from tradewind.store import Store, segment
@@ -49,6 +49,7 @@ _TASK = f"{_RUN}/tasks/{{task_id}}/{{map_index}}"
 
 def create_app() -> FastAPI:
     """The application, to be mounted below ``/tradewind``. It reads the settings when it is asked, not when it is made."""
+    form.know_formats()
     app = FastAPI(title="Tradewind", docs_url=None, redoc_url=None, openapi_url=None, dependencies=MAY_SEE)
     app.middleware("http")(_add_headers)
     app.add_exception_handler(TradewindError, _explain)

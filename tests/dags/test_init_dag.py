@@ -66,5 +66,6 @@ def test_what_is_wrong_is_said_and_nothing_is_left(dags: Dags, arguments: list[o
 def test_the_list() -> None:
     lines = init("--list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "air_time", "air_time_monthly", "air_time_sweep", "flight_delay", "flight_delay_net", "flight_warning", "tabular",
+        "air_time", "air_time_monthly", "air_time_sweep", "flight_delay", "flight_delay_net", "flight_delay_watch",
+        "flight_warning", "tabular",
     ]  # fmt: skip

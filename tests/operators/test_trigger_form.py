@@ -14,6 +14,12 @@ from tradewind.rules import parse_rules
 from tradewind.settings import Settings
 
 
+@pytest.fixture(autouse=True, scope="module")
+def formats() -> None:
+    """As in Airflow's API server."""
+    form.know_formats()
+
+
 def lets_through(schema: dict[str, Any], value: Any) -> bool:
     try:
         Param(value, **schema).resolve()
