@@ -55,7 +55,7 @@ def test_a_fitted_copy_speaks_of_its_table_and_runs_its_test(tmp_path: Path, env
     said = "import runpy, sys; print(runpy.run_path(sys.argv[1])['gate'].dag.description)"
     parsed = subprocess.run([sys.executable, "-c", said, folder / "dag.py"], capture_output=True, text=True, check=True)
     assert parsed.stdout.splitlines()[-1] == "Runtime, learned from films of mine.csv"
-    done = tested(folder, tmp_path, environments)
+    done = run_its_test(folder, tmp_path, environments)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "3 passed" in done.stdout
 
@@ -69,10 +69,10 @@ def test_a_copy_of_the_network_runs_its_test(tmp_path: Path, environments: Envir
 def copy_tested(name: str, scratch: Path, environments: Environments) -> subprocess.CompletedProcess[str]:
     folder = scratch / "dags" / f"my_{name}"
     templates.copy(data_path("dags") / name, folder, documents={})
-    return tested(folder, scratch, environments)
+    return run_its_test(folder, scratch, environments)
 
 
-def tested(folder: Path, scratch: Path, environments: Environments) -> subprocess.CompletedProcess[str]:
+def run_its_test(folder: Path, scratch: Path, environments: Environments) -> subprocess.CompletedProcess[str]:
     home = {"AIRFLOW__TRADEWIND__HOME": str(environments.folder.parent), "AIRFLOW_HOME": str(scratch / "airflow")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)], cwd=scratch, env={**os.environ, **home},

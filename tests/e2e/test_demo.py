@@ -211,7 +211,7 @@ def test_a_drill_shows_how_a_bad_version_is_taken_back(start: Start, home: Path,
 
 def test_parts_of_airflow_that_die_are_started_again(start: Start, home: Path, tmp_path: Path) -> None:
     """In the middle of a training: the run goes on to its end."""
-    process = start("--exit", "--conf", '{"trees": 9}', "--json", str(tmp_path / "figures.json"))
+    process = start("--exit", "--conf", '{"trees": 110}', "--json", str(tmp_path / "figures.json"))
     learning(process, home)
     for part in ("airflow scheduler", "airflow api_server"):
         [found] = [p for p in psutil.Process(process.pid).children() if part in " ".join(words(p))]

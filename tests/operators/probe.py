@@ -46,8 +46,7 @@ def context(run_id: str, run_type: str = "manual") -> Any:
 def two(folder: str, data: str) -> None:
     looked = threading.Barrier(2)
 
-    def run(run_id: str) -> None:
-        operator = make("ValidateDataOperator", folder, {"data": data, "expectations": "expectations.json"})
+    def run(run_id: str, operator: Any) -> None:
         announce = operator._announce
 
         def announced(context: Any) -> None:  # between the look for a result and the start of the step
@@ -58,7 +57,10 @@ def two(folder: str, data: str) -> None:
         manifest = STORE.get_manifest(operator.work(context(run_id))["manifest"])
         print(json.dumps({"dataset": manifest.outputs["dataset"].uri, "reused": manifest.reused_from}))
 
-    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
+    # Made one after the other: `with DAG` is one for all threads.
+    arguments = {"data": data, "expectations": "expectations.json"}
+    made = {name: make("ValidateDataOperator", folder, arguments) for name in ("one", "two")}
+    threads = [threading.Thread(target=run, args=both) for both in made.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
