@@ -9,10 +9,11 @@ from airflow.sdk import DAG, Param, task
 
 from tradewind.operators import DetectDriftOperator, SparkFeaturesOperator, ValidateDataOperator, form
 
-# Knobs. SCHEDULE: a preset or cron. A run looks at the rows of its data interval, so a backfill is what would have been seen.
+# Knobs. SCHEDULE: a preset or cron. A run looks at the rows of the time before it, so a backfill is what would have been seen.
 NAME = Path(__file__).parent.name
 SCHEDULE: Any = "@monthly"
-FIRST, LAST = datetime(2013, 1, 1), datetime(2013, 12, 31)  # of these flights; LAST = None: it goes on, month by month
+LOOK_BACK = "months=1"
+FIRST, LAST = datetime(2013, 2, 1), datetime(2014, 1, 1)  # runs on these flights; LAST = None: it goes on, month by month
 WATCHED = "flight_delay"  # the pipeline whose model it is; features.py makes its features
 LABEL, TIME = "late", "time_hour"
 TABLES = ("flights", "weather", "planes", "airports", "airlines")
@@ -29,7 +30,7 @@ INSTANT: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
 WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     **{table: knob("Data", f"nycflights13/{table}.csv", f"The {table}: {WHERE}", type="string", minLength=1) for table in TABLES},
-    "since": knob("Data", None, "Only rows from this instant on; empty: from the first; a scheduled run's interval", **INSTANT),
+    "since": knob("Data", None, "Only rows from this instant on; empty: from the first; a scheduled run's month", **INSTANT),
     "as_of": knob("Data", None, "Only rows before this instant; empty: all", **INSTANT),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", type="number", minimum=0, maximum=1),
     "model": knob("Drift", WATCHED, "The registered model whose champion it is", type="string", minLength=1),
@@ -45,7 +46,7 @@ def given(*names: str) -> dict[str, str]:
 
 
 def instant(of_interval: str, asked: str) -> str:
-    """An end of a scheduled run's data interval; of a run by hand what its form says."""
+    """Of a scheduled run an end of the time that it looks at; of a run by hand what its form says."""
     scheduled = "dag_run is defined and dag_run.run_type in ('scheduled', 'backfill')"
     return f"{{{{ {of_interval}.isoformat() if {scheduled} else params.{asked} }}}}"
 
@@ -61,7 +62,7 @@ with DAG(
     features = SparkFeaturesOperator(
         task_id="features", build="features:build", sources={"flights": flights.output, **given(*TABLES[1:])},
         label_column=LABEL, time_column=TIME, known_after=KNOWN_AFTER,
-        build_params={"since": instant("data_interval_start", "since")},
+        build_params={"since": instant(f"data_interval_end.subtract({LOOK_BACK})", "since")},
     )  # fmt: skip
     drift = DetectDriftOperator(
         task_id="drift", dataset=features.output, name="{{ params.model }}", **given("rules", "exclude", "min_rows")
