@@ -16,9 +16,10 @@ from tradewind.errors import RuntimeUnavailable, SpecError, TradewindError
 from tradewind.registry import CHAMPION, Registry, model_of
 from tradewind.rollout import orders
 from tradewind.rollout.observed import Observed
-from tradewind.rollout.plan import TAKEN_IN, Action, plan
+from tradewind.rollout.plan import Action, plan
 from tradewind.rollout.record import WAITING, Order, Record
 from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
+from tradewind.rollout.transitions import TAKEN_IN
 from tradewind.serving.base import Serving, VersionStatistics
 from tradewind.store import Store
 
