@@ -242,3 +242,11 @@ def held(world: World) -> None:
     world.rate = 0
     world.begin("2", CANARY)
     assert world.to_the_end().phase == "held"
+
+
+def canary_at_10(world: World, **spec: Any) -> str:
+    """The id of a rollout of version 2 that gets its first requests."""
+    record = world.begin("2", {**CANARY, **spec})
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver().tick()
+    return record.id

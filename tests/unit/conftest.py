@@ -19,6 +19,12 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
+def nobody_else_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives an order does not wait long for somebody to take it up."""
+    monkeypatch.setattr("tradewind.rollout.hands._TAKEN_UP_S", 0.3)
+
+
+@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a cluster without nodes all goes quicker than in one with."""
     for name, value in (("_LOOK_S", 0.01), ("_PUSH_S", 0.0), ("_GONE_S", 0.5), ("_SHIFT_S", 10.0), ("_MIRROR_S", 10.0)):

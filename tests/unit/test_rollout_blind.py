@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rollout_world import ALL_NEW, ALL_OLD, CANARY, PASSED, TARGET, World
+from rollout_world import ALL_NEW, ALL_OLD, CANARY, PASSED, TARGET, World, canary_at_10
 
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.serving.base import VersionStatistics
@@ -25,13 +25,6 @@ def blind(world: World, monkeypatch: pytest.MonkeyPatch) -> Blind:
         raise RuntimeUnavailable("The gateway's statistics cannot be read")
 
     return lambda away: monkeypatch.setattr(world, "statistics", unreachable if away else statistics)
-
-
-def canary_at_10(world: World, **spec: Any) -> None:
-    world.begin("2", {**CANARY, **spec})
-    while world.observe(TARGET).weights != AT_10:
-        world.driver().tick()
-        world.passes()
 
 
 def ticks(world: World, count: int) -> str:
