@@ -99,6 +99,20 @@ def test_what_ends_before_it_answers_is_told_with_its_log(tmp_path: Path) -> Non
             services.wait(lambda service: None)
 
 
+def test_another_program_that_answers_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None:
+    """It was quicker to take the port."""
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other, running(tmp_path) as services:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        code = f"import http.server, time; time.sleep(1); http.server.HTTPServer(('127.0.0.1', {other.server_port}), None)"
+        services.start(
+            Service(name="one", command=[sys.executable, "-c", code], ready=lambda: answers(url), port=other.server_port)
+        )
+        with pytest.raises(RuntimeUnavailable, match=r"(?s)one ended with exit code 1; .*Address already in use"):
+            services.wait(lambda service: None)
+        other.shutdown()
+
+
 def test_what_must_end_well_before_it_does_so_first(tmp_path: Path) -> None:
     """With its environment, into its log."""
     with running(tmp_path) as services:

@@ -77,11 +77,13 @@ def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[s
             ],
             environment={"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             ready=lambda: answers(f"{addresses.mlflow}/health"),
+            port=int(mlflow_port),
         ),
         Service(
             name="serving",
             command=[sys.executable, "-m", "tradewind", "serve", "--home", str(home), "--port", serving_port],
             ready=lambda: answers(f"{addresses.serving}/v2/health/ready"),
+            port=int(serving_port),
         ),
         *_airflow(addresses.airflow, airflow_environment(home, dags, addresses, airflow_port, options=options)),
     ]  # fmt: skip
@@ -104,6 +106,7 @@ def _airflow(url: str, environment: Mapping[str, str]) -> list[Service]:
             command=[*airflow, part],
             environment=environment,
             ready=partial(is_ready, part),
+            port=httpx.URL(url).port if part == "api-server" else None,
             patience=180,
         )
         for part in ("api-server", "scheduler", "dag-processor", "triggerer")

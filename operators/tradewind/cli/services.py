@@ -42,6 +42,7 @@ class Service:
     Attributes:
         before: a command that must have ended well before this one starts.
         ready: true as soon as it answers.
+        port: where it listens, if ``ready`` asks there: another program that answers in its place is not taken for it.
         patience: seconds until it must be ready.
     """
 
@@ -49,6 +50,7 @@ class Service:
     command: Sequence[str]
     ready: Callable[[], bool]
     before: Sequence[str] = ()
+    port: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     patience: float = 120
 
@@ -109,7 +111,7 @@ class Services:
             self.check()
             for running in waiting:
                 service = running.service
-                if service.ready():
+                if service.ready() and (service.port is None or _listens(running.process.pid, service.port)):
                     running.answered = True
                     said(service)
                 elif time.monotonic() - started > service.patience:
@@ -207,6 +209,15 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return found
     except psutil.NoSuchProcess:
         return []
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether a process, or one below it, listens on that port."""
+    for process in [psutil.Process(pid), *_descendants(pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("tcp")):
+                return True
+    return False
 
 
 def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
