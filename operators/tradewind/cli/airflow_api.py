@@ -6,7 +6,7 @@ import functools
 import graphlib
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -92,7 +92,12 @@ class AirflowApi:
         Raises:
             SpecError: a parameter is refused, in Airflow's words.
         """
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
+        run_id = f"manual__{datetime.now(UTC).isoformat()}"  # ours: asked again, it is the same run
+        path, asked = f"/api/v2/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        response = self._response("POST", path, asked, again=True)
+        if response.status_code != httpx.codes.CONFLICT:  # made by an attempt that seemed to fail
+            self._read("POST", path, response)
+        return run_id
 
     def abandon(self, dag_id: str, *, before: datetime) -> list[str]:
         """Fail the unfinished runs from before an instant: an environment that was ended midway left them, and Airflow would
@@ -178,10 +183,10 @@ class AirflowApi:
         kind = RuntimeUnavailable if response.status_code >= 500 else SpecError
         raise kind(f"Airflow, {method} {path}: {response.status_code} {response.text[:500]}")
 
-    def _response(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        """One request; a reading one is repeated where a busy Airflow fails it."""
+    def _response(self, method: str, path: str, body: dict[str, Any] | None, *, again: bool = False) -> httpx.Response:
+        """One request; a reading one, or one that may be made ``again``, is repeated where a busy Airflow fails it."""
         for attempt in range(1, _ATTEMPTS + 1):
-            last = method != "GET" or attempt == _ATTEMPTS
+            last = (method != "GET" and not again) or attempt == _ATTEMPTS
             try:
                 response = self._client.request(method, path, json=body)
             except httpx.HTTPError as error:

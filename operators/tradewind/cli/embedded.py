@@ -23,6 +23,11 @@ from tradewind.runtimes.environments import Environments
 from tradewind.serving.local.process import free_port
 from tradewind.settings import Settings
 
+# SQLite lets one write at a time. On a busy machine 5 s of patience with the others' are not enough, but in the API server, where
+# the one that is waited for may itself wait: it is a thread's that goes on only when the event loop is free, and there Airflow
+# writes its audit log. Then nothing is answered until the patience ends, and the log's request fails.
+_PATIENCE_S, _API_PATIENCE_S = 60, 5
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 JAVA = 17  # the oldest that Spark 4 runs on
 _ADDRESSES = "addresses.json"
 DEMO_HOME = ".tradewind"  # below the folder in which the demo is started
@@ -92,6 +97,7 @@ def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[s
 def _airflow(url: str, environment: Mapping[str, str]) -> list[Service]:
     """Its parts one by one: ``airflow standalone`` goes on without one that has ended, and nothing runs any more."""
     airflow = [sys.executable, "-m", "airflow"]
+    quick = {_DATABASE: environment[_DATABASE].replace(f"timeout={_PATIENCE_S}", f"timeout={_API_PATIENCE_S}")}
 
     def is_ready(part: str) -> bool:
         if part == "api-server":
@@ -104,7 +110,7 @@ def _airflow(url: str, environment: Mapping[str, str]) -> list[Service]:
             name=f"airflow-{part}",
             before=[*airflow, "db", "migrate"] if part == "api-server" else (),
             command=[*airflow, part],
-            environment=environment,
+            environment={**environment, **(quick if part == "api-server" else {})},
             ready=partial(is_ready, part),
             port=httpx.URL(url).port if part == "api-server" else None,
             patience=180,
@@ -131,8 +137,7 @@ def airflow_environment(
             "simple_auth_manager_all_admins": True,
             "parallelism": 8,
         },
-        # SQLite lets one write at a time. On a busy machine the others' patience of 5 s is not enough.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=60"},
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout={_PATIENCE_S}"},
         "api": {"host": "127.0.0.1", "port": port, "base_url": addresses.airflow, "workers": 1},
         # What a scheduler that was killed had under way is taken up by the one that is started in its place.
         "scheduler": {"scheduler_idle_sleep_time": 0.25, "orphaned_tasks_check_interval": 15},
