@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import queue
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -149,3 +153,29 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) 
         embedded.reach_loopback_directly()
         assert answers(url)
         server.shutdown()
+
+
+def test_two_environments_do_not_choose_the_same_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second looks for free ports only when the first one's services listen, or have failed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    chosen = queue.Queue[embedded.Addresses]()
+
+    def start_too() -> None:
+        with embedded.starting():
+            chosen.put(embedded.Addresses.choose())
+
+    with contextlib.ExitStack() as listening:
+        with embedded.starting():
+            first = embedded.Addresses.choose()
+            second = threading.Thread(target=start_too)
+            second.start()
+            with pytest.raises(queue.Empty):
+                chosen.get(timeout=0.3)
+            for address in (first.airflow, first.mlflow, first.serving):
+                server = listening.enter_context(socket.socket())
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                server.bind(("127.0.0.1", int(address.rsplit(":", 1)[1])))
+                server.listen()
+        others = chosen.get(timeout=5)
+        second.join()
+        assert not {first.airflow, first.mlflow, first.serving} & {others.airflow, others.mlflow, others.serving}

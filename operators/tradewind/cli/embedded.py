@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +61,17 @@ class Addresses:
             return cls(**json.loads((home / _ADDRESSES).read_text()))
         except FileNotFoundError as error:
             raise SpecError(f"Nothing was ever started in {home}: there is no {_ADDRESSES}") from error
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """From the choice of addresses until all listen there: a user's other environments that start meanwhile wait for it.
+
+    Until then nobody can see which ports they will have.
+    """
+    with (Path(tempfile.gettempdir()) / f"tradewind-{os.getuid()}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def services(home: Path, dags: Path, addresses: Addresses, *, options: Mapping[str, str] | None = None) -> list[Service]:
