@@ -8,7 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tradewind.contract import StepManifest
-from tradewind.store import MANIFEST, SPEC, File, Store
+from tradewind.files import File
+from tradewind.store import MANIFEST, SPEC, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def save(checkpoint: Checkpoint, **files: str) -> None:
 def killed_while_writing(path: Path) -> None:
     """A process writes the file and is ended by SIGKILL when half of it is there."""
     code = (
-        "import os, pathlib, sys; from tradewind.store import _placed\n"
+        "import os, pathlib, sys; from tradewind.files import _placed\n"
         "with _placed(pathlib.Path(sys.argv[1])) as file: file.write_text('half'); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9

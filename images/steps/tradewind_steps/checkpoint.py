@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tradewind.errors import StoreError
-from tradewind.store import File, Store, temporary_folder
+from tradewind.files import File
+from tradewind.store import Store, temporary_folder
 
 log = logging.getLogger("tradewind")
 
