@@ -42,8 +42,10 @@ class Releases:
         params: Mapping[str, Any] | None = None,
         slices: Mapping[str, float] | None = None,
         rows: int = 1000,
+        beside: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A version, as the register task says it: its metrics."""
+        """A version, as the register task says it: its metrics. ``beside``: what the gate found of the champion's answers and
+        data beside its own."""
         store = self.store
         bundle = store.put_content("code.zip", _zip(code), "code")
         source = ArtifactRef(uri="file:///data/flights.csv", sha256=f"{rows:064d}", size=rows, kind="dataset")
@@ -64,7 +66,7 @@ class Releases:
             params={"params": dict(params or {"trees": 10})},
             more={"environment": store.put_content("environment.txt", listed.encode(), "code")},
         )  # fmt: skip
-        gate = self._gate(run, model, auc, champion, champion_auc, slices or {"UA": auc})
+        gate = self._gate(run, model, auc, champion, champion_auc, slices or {"UA": auc}, beside or {})
         trained = f"{store.run_uri(self.name, run, 'train', -1, 1)}/{MANIFEST}"
         lineage = lineage_tags(dag_id=self.name, run_id=run, trained=trained, gate=gate, data_end="2026-01-01")
         version = self._registered(run, {**model_tags(model), **lineage}) if self.registry else "1"
@@ -107,15 +109,17 @@ class Releases:
         champion: str | None,
         champion_auc: float | None,
         slices: Mapping[str, float],
+        beside: Mapping[str, Any],
     ) -> str:
         rule = {"rule": "auc >= 0.6", "expected": ">= 0.6", "value": auc, "verdict": "PASSED"}
         facts = {
             "verdict": "PASSED", "reasons": [], "model_sha256": model.sha256, "rows": 500, "challenger": {"auc": auc},
             "champion": {"auc": champion_auc} if champion_auc is not None else None, "champion_version": champion,
-            "rules": [rule], "data_end": "2026-01-01",
+            "rules": [rule], "data_end": "2026-01-01", "differences": beside.get("differences"),
         }  # fmt: skip
         parts = [{"value": value, "rows": 100, "auc": found} for value, found in slices.items()]
-        document = {**facts, "slices": {"challenger": {"carrier": parts}}}
+        apart = {"differences": {"carrier": beside["slices"]}} if "slices" in beside else {}
+        document = {**facts, "slices": {"challenger": {"carrier": parts}, **apart}, "data": beside.get("data")}
         self._step(
             run, "evaluate", inputs={"model": model}, folder="requests", content={"requests": "[]"}, metrics=facts,
             reports={"verdict": json.dumps(document), "report": "<h1>gate</h1>"},

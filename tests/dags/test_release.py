@@ -5,6 +5,7 @@ One story in order, on a pipeline of its own.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -76,6 +77,13 @@ def test_a_good_version_rises_under_load(dags: Dags, first: Run) -> None:
     assert rollout["replay"]["verdict"] == "PASSED"
     assert rollout["replay"]["rows"] > 500
     assert 0 <= rollout["replay"]["disagreement"] < 0.1
+    gate = run.metrics("evaluate")
+    for name in ("disagreement", "psi", "ks"):  # a replay is of a thousand of the rows
+        assert gate["differences"][name] == pytest.approx(rollout["replay"][name], abs=0.05), "known before the rollout"
+    found = dags.store.latest_manifest(NAME, run.run_id, "evaluate")
+    assert found
+    data = json.loads(dags.store.read(found[1].outputs["verdict"].uri))["data"]
+    assert data["columns"] is None, "the rows that the champion learned from"
     assert rollout["canary"]["requests"] >= 40
     assert rollout["canary"]["errors"] == 0
     assert set(answers) == {"1", "2"}, "no request failed"

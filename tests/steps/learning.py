@@ -79,13 +79,30 @@ class Learning:
         )
 
     def evaluate(
-        self, name: str, model: str | ArtifactRef, table: str, champion: str | ArtifactRef | None = None, **params: Any
+        self,
+        name: str,
+        model: str | ArtifactRef,
+        table: str,
+        champion: str | ArtifactRef | None = None,
+        *,
+        reference: str | None = None,
+        **params: Any,
     ) -> None:
-        """Plan an evaluation of a model, or of a planned training's."""
+        """Plan an evaluation of a model, or of a planned training's; ``reference`` is the table of the champion's training."""
         inputs = {"model": self.model(model) if isinstance(model, str) else model, "dataset": self.table(table)}
         if champion:
             inputs["champion"] = self.model(champion) if isinstance(champion, str) else champion
-        self._add(name, "evaluate", {"rules": [], "min_rows": 100, **params}, inputs, None, None, {"resources": {"cpu": 2}})
+        if reference:
+            inputs["reference"] = self.table(reference)
+        self._add(
+            name,
+            "evaluate",
+            {"rules": [], "min_rows": 100, "reference_as_of": None, **params},
+            inputs,
+            None,
+            None,
+            {"resources": {"cpu": 2}},
+        )
 
     def drift(self, name: str, table: str, reference: str | None = None, **params: Any) -> None:
         """Plan a drift check of a table against another."""

@@ -52,6 +52,13 @@ save("last_all_late", whole.assign(late=whole.late.mask(whole.index >= 3000, 1))
 save("with_date", whole.assign(sold=whole.time_hour))
 save("words", whole.assign(late=np.where(whole.late == 1, "late", "on time")))
 save("hostile", whole.assign(**{"<script>alert(1)</script>": np.where(whole.carrier == "UA", "<b>$x$ & y</b>", "z")}))
+other = whole.assign(
+    seats=whole.seats.astype("float64"),
+    gate=pd.Series("G", index=whole.index, dtype="str"),
+    carrier=whole.carrier.mask(whole.index % 5 == 0, "Z<").mask(whole.index % 10 == 1, "a"),
+    temp=whole.temp.mask(whole.index % 2 == 0),
+)
+save("other_data", other)
 amounts = whole.drop(columns=["late", "time_hour"]).assign(
     price=whole.hour * 2.5 + chance.normal(0, 1, len(whole)), row=whole.index
 )

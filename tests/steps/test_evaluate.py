@@ -43,6 +43,8 @@ def came(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     learning = Learning(make_tables(tmp_path_factory.mktemp("learning"), environments), environments)
     learning.train("good", TEMPLATE, "flights", {**FLIGHTS, **SMALL})
     learning.train("earlier", TEMPLATE, "early", {**FLIGHTS, **SMALL})
+    learning.train("good_too", TEMPLATE, "flights", {**FLIGHTS, "params": {"trees": 29, "max_depth": 3}})
+    learning.train("other", TEMPLATE, "other_data", {**FLIGHTS, **SMALL})
     learning.train("chance", NO_IDEA, "flights", FLIGHTS)
     learning.train("by_content", TEMPLATE, "flights", {**FLIGHTS, **BY_CONTENT, **SMALL, "exclude": ["time_hour"]})
     learning.train(
@@ -60,6 +62,8 @@ def came(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     learning.evaluate("no_good", "chance", "flights", rules=RULES)
     learning.evaluate("worse", "chance", "flights", "earlier", rules=["auc >= champion - 0.005"], champion_version="3")
     learning.evaluate("better", "good", "flights", "earlier", rules=["auc >= champion - 0.05"], champion_version="3")
+    learning.evaluate("beside", "other", "other_data", "earlier", reference="early", slices=["carrier"])
+    learning.evaluate("same_data", "good", "flights", "good_too", reference="flights")
     learning.evaluate("itself", "good", "flights", "good", rules=["auc > champion"], champion_version="3")
     learning.evaluate("knows", "earlier", "early", "good", rules=RULES)
     learning.evaluate("knows_but_unasked", "earlier", "early", "good", rules=["auc >= 0.6"])
@@ -126,6 +130,36 @@ def test_the_champion_is_measured_on_the_same_rows(came: dict[str, Any]) -> None
     assert better["verdict"] == "PASSED"
     assert better["champion_version"] == "3"
     assert "champion (version 3)" in text(came, "better", "report")
+
+
+def test_the_two_models_answers_are_compared_as_a_replay_does(came: dict[str, Any]) -> None:
+    found = came["beside"]["metrics"]["differences"]
+    assert found.keys() == {"disagreement", "psi", "ks"}
+    assert 0 < found["disagreement"] < 0.3 and 0 < found["ks"] < 0.3 and found["psi"] > 0
+    parts = json.loads(text(came, "beside", "verdict"))["slices"]["differences"]["carrier"]
+    assert {part["value"] for part in parts} == {"UA", "AA", "DL", "OO", "Z<", "a"}
+    rows = sum(part["rows"] for part in parts)
+    assert rows == came["beside"]["metrics"]["rows"]
+    assert sum(part["rows"] * part["disagreement"] for part in parts) / rows == pytest.approx(found["disagreement"])
+    assert "<h2>The two models' answers to the same rows</h2>" in text(came, "beside", "report")
+    assert "disagreement" not in text(came, "first", "report")
+    assert (came["first"]["metrics"]["differences"], json.loads(text(came, "first", "verdict"))["data"]) == (None, None)
+
+
+def test_the_data_are_held_beside_the_champions(came: dict[str, Any]) -> None:
+    data = json.loads(text(came, "beside", "verdict"))["data"]
+    assert data["rows"] == [3000, 4000]
+    columns = {column["column"]: column for column in data["columns"]}
+    assert columns["time_hour"]["high"][0] < columns["time_hour"]["high"][1]
+    assert columns["seats"]["type"] == ["int32", "double"]
+    assert columns["gate"]["type"] == [None, "string"]
+    carrier = columns["carrier"]
+    assert (carrier["came"], carrier["went"], carrier["texts"]) == ([2, ["Z<", "a"]], [0, []], [4, 6])
+    assert carrier["psi"] > 0.05 > columns["hour"]["psi"]
+    assert columns["temp"]["missing"] == [pytest.approx(0.02), pytest.approx(0.5, abs=0.02)]
+    assert columns["night"]["high"] == [1, 1]
+    assert {column["column"] for column in data["columns"][:2]} == {"seats", "gate"}, "another type comes first"
+    assert json.loads(text(came, "same_data", "verdict"))["data"] == {"rows": [4000, 4000], "columns": None}
 
 
 def test_a_model_is_not_its_own_champion(came: dict[str, Any]) -> None:

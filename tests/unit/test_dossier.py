@@ -114,6 +114,35 @@ def test_what_changed_since_the_champion(known: Known, made: Releases) -> None:
     assert page.pinned_in_short(dossier) in text
 
 
+def test_how_far_answers_and_data_are_from_the_champions(known: Known, made: Releases) -> None:
+    moved = {
+        "column": HOSTILE, "type": ["string", "string"], "missing": [0.0, 0.25], "low": [None, None], "high": [None, None],
+        "texts": [4, 11], "came": [7, ["Z<b>", "Y"]], "went": [0, []], "psi": 0.8125,
+    }  # fmt: skip
+    gone = {
+        **moved, "column": "seats", "type": ["int64", None], "missing": [0.5, None], "low": [1.0, None], "high": [850.0, None],
+        "texts": [None, None], "came": None, "went": None, "psi": None,
+    }  # fmt: skip
+    beside = {
+        "differences": {"disagreement": 0.0375, "psi": 0.0125, "ks": 0.0625},
+        "slices": [{"value": "UA", "rows": 90, "disagreement": 0.001}, {"value": "<AA>", "rows": 10, "disagreement": 0.3125}],
+        "data": {"rows": [1000, 2000], "columns": [gone, moved]},
+    }
+    dossier = of(known, two(known, made, beside=beside))
+    text = page.page(dossier, known.store)
+    figures = ("0.0375", "0.0125", "0.0625", "0.3125", "0.8125", "25.00%", "int64: 1 to 850", "11 texts")
+    for shown in (*figures, "not there", "Z&lt;b&gt;, Y and 5 more"):
+        assert shown in text, shown
+    assert text.index("&lt;AA&gt;") < text.index("0.001"), "those first where most answers differ"
+    assert "<b>" not in text and HOSTILE not in text
+    first = page.page(of(known, known.add("3", made.make("three"))), known.store)
+    assert "gone from the store" in first, "the gate knew nothing of the champion's data"
+    same = page.page(
+        of(known, known.add("4", made.make("four", beside={"data": {"rows": [5, 5], "columns": None}}))), known.store
+    )
+    assert "The 5 rows that the champion learned from" in same
+
+
 def test_a_first_release_has_nothing_to_compare_with(known: Known, made: Releases) -> None:
     dossier = of(known, known.add("1", made.make("one")))
     assert (dossier.champion, dossier.code, dossier.packages, dossier.columns, dossier.settings) == (None,) * 5

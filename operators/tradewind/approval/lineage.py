@@ -67,6 +67,12 @@ def trained_by(steps: list[Made], model: ArtifactRef) -> Made | None:
     return next((made for made in reversed(steps) if any(ref.uri == model.uri for ref in made.manifest.outputs.values())), None)
 
 
+def trained_on(store: Store, model: ArtifactRef) -> StepSpec | None:
+    """What the training of a model was told, where its input ``dataset`` is still in the store."""
+    trained = trained_by(steps_behind(store, model), model)
+    return trained.spec if trained and store.exists(trained.spec.inputs["dataset"].uri) else None
+
+
 def made_from(store: Store, model: ArtifactRef) -> dict[str, str]:
     """From which data and code a model was trained, by hash, and in which run of MLflow, as far as that is known."""
     trained = trained_by(steps_behind(store, model), model)

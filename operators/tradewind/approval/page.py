@@ -14,6 +14,7 @@ from tradewind.figures import gate_metric
 from tradewind.store import Store
 
 _SHOWN_SLICES = 60
+_SHOWN_COLUMNS = 200
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$:@])")
 
 
@@ -36,6 +37,8 @@ def page(dossier: Dossier, store: Store, *, decision: dict[str, Any] | None = No
         metrics=_metrics(dossier),
         slices=_slices(dossier),
         data=_data(dossier),
+        learned=_learned(dossier),
+        answers=_answers(dossier),
         cost=_cost(dossier),
         changed=_changed(dossier, store),
         pinned=pinned_in_short(dossier),
@@ -144,6 +147,47 @@ def _data(dossier: Dossier) -> list[dict[str, Any]]:
                 label = f"{made.name}: {name.replace('_', ' ')}"
                 rows.append(_row(label, made.manifest.metrics[name], _fact(old, name)))
     return rows
+
+
+def _learned(dossier: Dossier) -> dict[str, Any] | None:
+    """The champion's training data beside this version's; None where the gate could not tell. ``columns`` is None where they are
+    the same."""
+    found = (dossier.champion and dossier.verdict.get("data")) or None
+    if found is None:
+        return None
+    columns = found["columns"]
+    rows = None if columns is None else [_column(column) for column in columns[:_SHOWN_COLUMNS]]
+    return {"rows": found["rows"], "columns": rows, "more": max(0, len(columns or []) - _SHOWN_COLUMNS)}
+
+
+def _column(column: dict[str, Any]) -> dict[str, Any]:
+    """One line: what the champion's had, what this one's has."""
+    sides = []
+    for side in (0, 1):
+        kind, missing, low, high, texts = (column[what][side] for what in ("type", "missing", "low", "high", "texts"))
+        ends = [end if isinstance(end, str) else f"{end:,.6g}" for end in (low, high) if end is not None]
+        held = " to ".join(ends) if texts is None else f"{figure(texts)} texts"
+        sides.append({"type": kind, "missing": None if missing is None else f"{missing:.2%}", "held": held})
+    names = {what: None if (found := column[what]) is None else _some(*found) for what in ("came", "went")}
+    return {"name": column["column"], "old": sides[0], "new": sides[1], "psi": column["psi"], **names}
+
+
+def _some(count: int, names: list[str]) -> str:
+    return ", ".join(names) + (f" and {count - len(names):,} more" if count > len(names) else "")
+
+
+def _answers(dossier: Dossier) -> dict[str, Any] | None:
+    """How far the two models' answers to the rows held back are apart, those slices first where most are."""
+    metrics = dossier.gate.metrics.get("differences")
+    if not dossier.champion or not metrics:
+        return None
+    slices = [
+        {"name": f"{column} = {part['value']}", "rows": part["rows"], "disagreement": part["disagreement"]}
+        for column, parts in ((dossier.verdict.get("slices") or {}).get("differences") or {}).items()
+        for part in parts
+    ]
+    slices.sort(key=lambda part: -(part["disagreement"] or 0))
+    return {"metrics": metrics, "slices": slices[:_SHOWN_SLICES]}
 
 
 def _cost(dossier: Dossier) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ _REASON = "reason"
 class ApproveReleaseOperator(TradewindOperator):
     """Ask a person whether a registered version may serve, and wait for the answer: in Airflow's UI, or by its REST API.
 
-    They are shown a dossier: the gate's figures against the champion, slices, data, cost, and what changed in code, data and
+    They are shown a dossier: figures, slices and answers against the champion, data, cost, and what changed in code, data and
     environment. Their word is bound to the hashes of all that: where any of it is another when the answer comes, or when the
     rollout begins, it is void and the task fails. A retry after a crash does not ask again; a person who clears the task does,
     as long as the question is the same; else it wants a new run, which reuses what has not changed.

@@ -80,7 +80,7 @@ class DetectDriftOperator(StepOperator):
         return as_of(context)  # the champion's training says by which column
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
-        from tradewind.approval.lineage import steps_behind, trained_by
+        from tradewind.approval.lineage import trained_on
         from tradewind.registry import CHAMPION, Registry, model_of
 
         inputs = super().resolved_inputs(store, settings)
@@ -88,21 +88,20 @@ class DetectDriftOperator(StepOperator):
             self._champion = champion = registry.by_alias(self.name, CHAMPION)
         if champion is None:
             return inputs
-        model = model_of(champion)
-        trained = trained_by(steps_behind(store, model), model)
-        if trained is None or not store.exists(trained.spec.inputs["dataset"].uri):
+        trained = trained_on(store, model_of(champion))
+        if trained is None:
             raise SpecError(
                 f"Expected the dataset that version {champion.version} of {self.name} was trained on, and it is gone from the "
                 "store: release a version that is trained anew"
             )
-        params = trained.spec.params.get("train", trained.spec.params)  # a sweep's trainings are told by one of its own
+        params = trained.params.get("train", trained.params)  # a sweep's trainings are told by one of its own
         self._trained = {
             "label": params["label"],
             "time_column": params["time_column"],
             "left_out": params["exclude"],
-            "reference_as_of": trained.spec.as_of,
+            "reference_as_of": trained.as_of,
         }
-        return {**inputs, "reference": trained.spec.inputs["dataset"]}
+        return {**inputs, "reference": trained.inputs["dataset"]}
 
     def step_params(self) -> dict[str, Any]:
         rules = texts("rules", self.rules)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class EvaluateModelOperator(StepOperator):
     """Measure the challenger, and the champion where there is one, on the holdout rows, and hold them against rules.
 
-    Output: ``verdict`` (JSON) and ``report`` (HTML). PASSED lets the run go on; FAILED and INCONCLUSIVE fail the task
+    Output: ``verdict`` (JSON) and ``report`` (HTML): how far the two models' answers and the data that they learned from are
+    apart is in them too, and no rule is about it. PASSED lets the run go on; FAILED and INCONCLUSIVE fail the task
     without retry and say by how much.
 
     Args:
@@ -70,6 +71,7 @@ class EvaluateModelOperator(StepOperator):
         self.min_slice_rows = min_slice_rows
         self.model_name = model_name
         self._champion: ModelVersion | None = None
+        self._reference_as_of: str | None = None
         if isinstance(rules, (list, tuple)):
             _checked(rules)
 
@@ -80,6 +82,7 @@ class EvaluateModelOperator(StepOperator):
         return as_of(context)  # the model says by which column: the holdout ends where the training's rows did
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
+        from tradewind.approval.lineage import trained_on
         from tradewind.registry import CHAMPION, Registry, model_of
 
         inputs = super().resolved_inputs(store, settings)
@@ -90,6 +93,8 @@ class EvaluateModelOperator(StepOperator):
         if champion:
             self._champion = champion
             inputs["champion"] = model_of(champion)
+            if trained := trained_on(store, inputs["champion"]):
+                inputs["reference"], self._reference_as_of = trained.inputs["dataset"], trained.as_of
         return inputs
 
     def step_params(self) -> dict[str, Any]:
@@ -101,6 +106,7 @@ class EvaluateModelOperator(StepOperator):
             # Not only the champion's content: the rollout asks for this version by name, and another registered model may
             # have the same model under another one.
             "champion_version": self._champion.version if self._champion else None,
+            "reference_as_of": self._reference_as_of,
         }
 
     def finish(self, context: Context, manifest: StepManifest) -> None:

@@ -44,7 +44,7 @@ def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
         name=name,
         metrics={
             "psi": psi_of(before, after),
-            "ks": _ks(_known(then), _known(now)) if as_numbers else None,
+            "ks": _ks(known(then), known(now)) if as_numbers else None,
             "unseen": sum(new for _, old, new in shares[:-1] if not old),
             "missing": shares[-1][2] - shares[-1][1],
         },
@@ -54,25 +54,25 @@ def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
 
 def _numbers(then: np.ndarray, now: np.ndarray) -> Bins:
     """By the tenths of what was there; what lies below or above all of it has a bin each, so that a constant may move too."""
-    known, edges, names = _known(then), np.empty(0), ["new"]
-    if len(known):
-        tenths = np.quantile(known, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf")
-        edges = np.unique([np.nextafter(known.min(), -np.inf), *tenths])
-        names = [f"below {known.min():.4g}", *(f"to {edge:.4g}" for edge in edges[1:]), f"above {edges[-1]:.4g}"]
+    reference, edges, names = known(then), np.empty(0), ["new"]
+    if len(reference):
+        tenths = np.quantile(reference, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf")
+        edges = np.unique([np.nextafter(reference.min(), -np.inf), *tenths])
+        names = [f"below {reference.min():.4g}", *(f"to {edge:.4g}" for edge in edges[1:]), f"above {edges[-1]:.4g}"]
     counts = []
     for values in (then, now):
-        there = _known(values)
+        there = known(values)
         rows = np.bincount(np.searchsorted(edges, there), minlength=len(edges) + 1)
         counts.append(np.append(rows, len(values) - len(there)))
     return [*names, "missing"], counts[0], counts[1]
 
 
 def _texts(then: np.ndarray, now: np.ndarray) -> Bins:
-    """By the values that were most frequent, the rest of those that were there, and those that were not. Where more than half of
-    the rows had a text of their own, another text says nothing: only whether there is one counts."""
-    before, after = Counter(_known(then).tolist()), Counter(_known(now).tolist())
+    """By the values that were most frequent, the rest of those that were there, and those that were not. Where most
+    rows had a text of their own, another text says nothing: only whether there is one counts."""
+    before, after = Counter(known(then).tolist()), Counter(known(now).tolist())
     named = sorted(before, key=lambda value: (-before[value], value))[:_VALUES]
-    own = len(before) > max(_VALUES, before.total() / 2)
+    own = own_texts(before)
 
     def counted(found: Counter[str], rows: int) -> np.ndarray:
         there, missing = found.total(), rows - found.total()
@@ -86,9 +86,15 @@ def _texts(then: np.ndarray, now: np.ndarray) -> Bins:
     return names, counted(before, len(then)), counted(after, len(now))
 
 
-def _known(values: np.ndarray) -> np.ndarray:
-    known: np.ndarray = values[~pd.isna(values)]
-    return known
+def own_texts(texts: Counter[str]) -> bool:
+    """Whether more than half of the rows have a text of their own, and there are more of them than have a bin."""
+    return len(texts) > max(_VALUES, texts.total() / 2)
+
+
+def known(values: np.ndarray) -> np.ndarray:
+    """Those that are not missing."""
+    there: np.ndarray = values[~pd.isna(values)]
+    return there
 
 
 def _ks(then: np.ndarray, now: np.ndarray) -> float | None:

@@ -22,6 +22,7 @@ class Table:
 
     Attributes:
         kinds: of each column `NUMBERS` (booleans too), `TEXT`, `UNKNOWN`, or its type where it is no feature of a model.
+        types: of each column, as Arrow names it.
         rows: how many there are.
 
     Raises:
@@ -34,6 +35,7 @@ class Table:
         except (OSError, pa.ArrowInvalid) as error:
             raise ValidationFailed(f"{name}: expected a Parquet file or folder at {path}: {error}") from error
         self.kinds = {field.name: _kind(field.type) for field in self._dataset.schema}
+        self.types = {field.name: str(field.type).removeprefix("large_") for field in self._dataset.schema}
         self._before: np.ndarray | None = None
         self.rows = self._dataset.count_rows()
         if self.rows and as_of and time_column and time_column in self.kinds:

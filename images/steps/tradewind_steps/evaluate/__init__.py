@@ -34,7 +34,7 @@ def run(step: Step) -> StepResult:
     from tradewind_steps.evaluate.report import report
 
     challenger, scores = holdout.measure(step.input_path("model"), card["features"])
-    champion = champion_scores = champion_card = trouble = None
+    champion = champion_scores = champion_card = trouble = differences = None
     version = step.params.get("champion_version")
     there = "champion" in step.spec.inputs and step.spec.inputs["champion"].sha256 != step.spec.inputs["model"].sha256
     if there:
@@ -43,6 +43,7 @@ def run(step: Step) -> StepResult:
         if trouble is None:
             trouble = not_comparable(Split.from_dict(champion_card["split"]), holdout.split, holdout.end)
             champion, champion_scores = holdout.measure(step.input_path("champion"), champion_card["features"])
+            differences = holdout.compare(champion_scores, scores) if challenger.rows else None
     min_slice_rows = int(step.params.get("min_slice_rows", 200))
     judgement = gate.judge(
         rules,
@@ -62,6 +63,7 @@ def run(step: Step) -> StepResult:
         "challenger": challenger.metrics,
         "champion": champion.metrics if champion else None,
         "champion_version": version if there else None,
+        "differences": differences.metrics if differences else None,
         "rules": [
             {name: getattr(result, name) for name in ("rule", "value", "expected", "verdict")} for result in judgement.rules
         ],
@@ -69,11 +71,14 @@ def run(step: Step) -> StepResult:
         "holdout_start": holdout.start,
         "data_end": holdout.end,
     }
-    slices = {name: _slices(measured) for name, measured in (("challenger", challenger), ("champion", champion)) if measured}
-    step.put_report("verdict", "verdict.json", json.dumps({**facts, "slices": slices}, indent=1, ensure_ascii=False))
+    measured = {"challenger": challenger, "champion": champion, "differences": differences}
+    slices = {name: _slices(found) for name, found in measured.items() if found}
+    data = _data(step, card, champion_card) if champion_card else None
+    document = {**facts, "slices": slices, "data": data}
+    step.put_report("verdict", "verdict.json", json.dumps(document, indent=1, ensure_ascii=False))
     _put_requests(step, holdout, card, champion_card)
     other = None if champion is None or champion_scores is None else (champion, champion_scores)
-    page = report(facts, holdout, (challenger, scores), other, card, trouble)
+    page = report(facts, holdout, (challenger, scores), other, card, trouble, differences)
     step.put_report("report", "report.html", page)
     return StepResult(metrics=facts)
 
@@ -96,6 +101,22 @@ def _put_requests(step: Step, holdout: Any, card: dict[str, Any], champion: dict
         )
     )
     step.put("requests", "dataset")
+
+
+def _data(step: Step, card: dict[str, Any], champion: dict[str, Any]) -> dict[str, Any] | None:
+    """The champion's training data beside these; None where they are gone from the store. ``columns`` is None where they are
+    the same."""
+    reference = step.spec.inputs.get("reference")
+    if reference is None:
+        return None
+    from tradewind_steps.drift.beside import beside
+    from tradewind_steps.drift.table import Table
+
+    as_of = step.params["reference_as_of"]
+    then = Table(step.input_path("reference"), "reference", champion["time_column"], as_of)
+    now = Table(step.input_path("dataset"), "dataset", card["time_column"], step.spec.as_of)
+    same = reference.sha256 == step.spec.inputs["dataset"].sha256 and then.rows == now.rows
+    return {"rows": [then.rows, now.rows], "columns": None if same else beside(then, now)}
 
 
 def _slices(measured: Any) -> dict[str, Any]:

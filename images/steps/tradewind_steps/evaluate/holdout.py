@@ -17,6 +17,7 @@ from tradewind_steps.dataset import encode, features_of, need_columns, read_tabl
 from tradewind_steps.flavors import score
 from tradewind_steps.gate import Measured
 from tradewind_steps.metrics import measure
+from tradewind_steps.replay.compare import Answers, compare
 from tradewind_steps.step import Step
 from tradewind_steps.train import CARD
 from tradewind_steps.train.prepare import until
@@ -113,6 +114,16 @@ class Holdout:
         }
         return Measured(rows=len(self.y), metrics=measure(self.task, self.y, scores), slices=slices), scores
 
+    def compare(self, champion: np.ndarray, challenger: np.ndarray) -> Measured:
+        """How far two models' scores of all these rows are apart: what a replay says of answers, less errors and time."""
+        of_rows = {column: of_row.tolist() for column, (of_row, _) in self._groups.items()}
+        beside = compare(_answers(champion), _answers(challenger), self.task, of_rows)
+        slices = {
+            column: {value: _apart(beside.slices[column][value]) for value in values}
+            for column, (_, values) in self._groups.items()
+        }
+        return Measured(rows=beside.rows, metrics=_apart(beside).metrics, slices=slices)
+
     def spread(self, most: int) -> Rows:
         """At most so many of the rows, from first to last."""
         chosen = np.unique(np.linspace(0, len(self.frame) - 1, min(most, len(self.frame))).astype(int))
@@ -121,6 +132,16 @@ class Holdout:
 
     def _measured(self, scores: np.ndarray, rows: np.ndarray) -> Measured:
         return Measured(rows=len(rows), metrics=measure(self.task, self.y[rows], scores[rows]))
+
+
+def _answers(scores: np.ndarray) -> Answers:
+    table = scores.reshape(len(scores), -1)
+    return Answers(scores=table, failed=np.isnan(table).all(axis=1), ms=np.empty(0))
+
+
+def _apart(measured: Measured) -> Measured:
+    kept = {name: value for name, value in measured.metrics.items() if name not in ("errors", "latency_ratio")}
+    return Measured(rows=measured.rows, metrics=kept)
 
 
 def groups(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -41,6 +41,7 @@ def report(
     champion: Scored | None,
     card: dict[str, Any],
     trouble: str | None,
+    differences: Measured | None,
 ) -> str:
     """The HTML page. Whatever comes from data is escaped."""
     own, other = challenger[0], champion[0] if champion else None
@@ -52,13 +53,14 @@ def report(
         f"{len(card['features'])} features; MLflow run {escape(card['mlflow_run_id'])}.</p>",
         f"<p>{escape(trouble[0].upper() + trouble[1:])}.</p>" if trouble else "",
         "<h2>Rules</h2>", rules_table(facts["rules"]) if facts["rules"] else "<p>No rules were given.</p>",
-        "<h2>Metrics</h2>", _metrics(own, other, name),
+        "<h2>Metrics</h2>", _metrics(own, other, name), _differences(differences) if differences else "",
     ]  # fmt: skip
     if facts["rows"]:
         scores = {"challenger": challenger[1], **({name: champion[1]} if champion else {})}
         parts += [f"<figure>{svg}</figure>" for svg in _plots(holdout, scores)]
     for column in own.slices:
-        parts += [f"<h2>By {escape(column)}</h2>", _slices(column, MAIN[card["task"]], own, other, name, facts["min_slice_rows"])]
+        table = _slices(column, MAIN[card["task"]], own, other, name, facts["min_slice_rows"], differences)
+        parts += [f"<h2>By {escape(column)}</h2>", table]
     return PAGE.format(title=f"Evaluation: {facts['verdict']}", body="\n".join(parts))
 
 
@@ -88,17 +90,34 @@ def _metrics(challenger: Measured, champion: Measured | None, name: str) -> str:
     return f"<table><tr><th></th><th class='n'>challenger</th>{_champion_head(champion, name)}</tr>{''.join(rows)}</table>"
 
 
-def _slices(column: str, metric: str, challenger: Measured, champion: Measured | None, name: str, min_rows: int) -> str:
+def _differences(measured: Measured) -> str:
+    rows = "".join(f"<tr><td>{name}</td><td class='n'>{number(value)}</td></tr>" for name, value in measured.metrics.items())
+    return f"<h2>The two models' answers to the same rows</h2><table>{rows}</table>"
+
+
+def _slices(
+    column: str,
+    metric: str,
+    challenger: Measured,
+    champion: Measured | None,
+    name: str,
+    min_rows: int,
+    differences: Measured | None,
+) -> str:
     rows = []
     others = champion.slices.get(column, {}) if champion else {}
+    apart = differences.slices[column] if differences else {}
     for value, part in list(challenger.slices[column].items())[:_SHOWN_SLICES]:
         figure = part.metrics[metric]
         compared = _compared(metric, figure, others[value].metrics[metric]) if champion else ""
+        if differences:
+            compared += f"<td class='n'>{number(apart[value].metrics['disagreement'])}</td>"
         kind = " class='small'" if part.rows < min_rows else ""
         cells = f"<td>{escape(value)}</td><td class='n'>{part.rows}</td><td class='n'>{number(figure)}</td>{compared}"
         rows.append(f"<tr{kind}>{cells}</tr>")
     more = len(challenger.slices[column]) - _SHOWN_SLICES
-    head = f"<tr><th>{escape(column)}</th><th class='n'>rows</th><th class='n'>{metric}</th>{_champion_head(champion, name)}</tr>"
+    beside = _champion_head(champion, name) + ("<th class='n'>disagreement</th>" if differences else "")
+    head = f"<tr><th>{escape(column)}</th><th class='n'>rows</th><th class='n'>{metric}</th>{beside}</tr>"
     note = f"<p class='small'>and {more} smaller ones, in verdict.json</p>" if more > 0 else ""
     if any(part.rows < min_rows for part in challenger.slices[column].values()):
         note += f"<p class='small'>Slices of fewer than {min_rows} rows, in grey, are shown but no rule is held against them.</p>"

@@ -101,11 +101,11 @@ def _of_rows(differ: np.ndarray, errors: np.ndarray, both: np.ndarray, unanswere
 def _by_slice(
     values: np.ndarray, differ: np.ndarray, errors: np.ndarray, both: np.ndarray, unanswered: np.ndarray
 ) -> dict[str, Measured]:
-    names, counts = np.unique(values.astype(str), return_counts=True)
+    names, of_row, counts = np.unique(values, return_inverse=True, return_counts=True)
     found = {}
-    for name in names[np.argsort(-counts, kind="stable")]:
-        rows = values == name
-        found[str(name)] = Measured(
+    for index in np.argsort(-counts, kind="stable"):
+        rows = of_row == index
+        found[str(names[index])] = Measured(
             rows=int(rows.sum()), metrics=_of_rows(differ[rows], errors[rows], both[rows], unanswered[rows])
         )
     return found
