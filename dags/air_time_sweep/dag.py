@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from tradewind.operators import (
+    ApproveReleaseOperator,
     EvaluateModelOperator,
     RegisterModelOperator,
     SeldonRolloutOperator,
@@ -30,6 +31,8 @@ BEST = ["min rmse within 0.05", "min mae"]  # minutes: of trials as good as the 
 RULES = ["rmse <= 25", "rmse <= champion + 0.2"]
 REPLAY = ["disagreement <= 0.1", "errors <= 0"]
 CANARY = [{"weight": 10, "bake_s": 15}, {"weight": 50, "bake_s": 10}]
+APPROVERS: list[str] = []  # ids of users: a release then waits for the word of one of them,
+WAIT = timedelta(days=2)  # for so long
 
 
 def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
@@ -79,6 +82,8 @@ with DAG(
         task_id="evaluate", model=model.output, dataset=features.output, slices=["origin"], **given("rules", "min_rows")
     )
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    if APPROVERS:
+        version = ApproveReleaseOperator(task_id="approve", version=version.output, approvers=APPROVERS, response_timeout=WAIT)
     SeldonRolloutOperator(
         task_id="rollout", version=version.output, rollout={"steps": "{{ params.canary }}", "patience_s": 30, **given("replay")}
     )

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from tradewind.operators import (
+    ApproveReleaseOperator,
     EvaluateModelOperator,
     RegisterModelOperator,
     SeldonRolloutOperator,
@@ -25,6 +26,8 @@ KNOWN_AFTER = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
 RULES = ["auc >= 0.6", "auc >= champion - 0.005", "slice(carrier).auc >= 0.5"]
 REPLAY = ["disagreement <= 0.1", "psi <= 0.25", "errors <= 0"]
 CANARY = [{"weight": 10, "bake_s": 15}, {"weight": 50, "bake_s": 10}]
+APPROVERS: list[str] = []  # ids of users: a release then waits for the word of one of them,
+WAIT = timedelta(days=2)  # for so long
 
 
 def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
@@ -78,6 +81,8 @@ with DAG(
         task_id="evaluate", model=model.output, dataset=features.output, slices=["carrier"], **given("rules", "min_rows")
     )
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    if APPROVERS:
+        version = ApproveReleaseOperator(task_id="approve", version=version.output, approvers=APPROVERS, response_timeout=WAIT)
     SeldonRolloutOperator(
         task_id="rollout", version=version.output, **given("smoke_tolerance"),
         rollout={"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from tradewind.operators import (
+    ApproveReleaseOperator,
     EvaluateModelOperator,
     RegisterModelOperator,
     SeldonRolloutOperator,
@@ -27,6 +28,8 @@ DATA = TABLE["data"] or str(FOLDER / "sample.csv")
 COLUMNS = ["table.json"]  # what features.py and train.py read beside their code
 REPLAY = ["errors <= 0"]
 CANARY = [{"weight": 10, "bake_s": 15}, {"weight": 50, "bake_s": 10}]
+APPROVERS: list[str] = []  # ids of users: a release then waits for the word of one of them,
+WAIT = timedelta(days=2)  # for so long
 
 
 def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
@@ -77,6 +80,8 @@ with DAG(
     )  # fmt: skip
     gate = EvaluateModelOperator(task_id="evaluate", model=model.output, dataset=features.output, **given("rules", "min_rows"))
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    if APPROVERS:
+        version = ApproveReleaseOperator(task_id="approve", version=version.output, approvers=APPROVERS, response_timeout=WAIT)
     SeldonRolloutOperator(
         task_id="rollout", version=version.output, **given("smoke_tolerance"),
         rollout={"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,

@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from live import copy_template
+from live import ask, copy_template
 
 from tradewind.cli.templates import templates
+from tradewind.resources import data_path
 
 LIMIT = 0.1  # seconds above an empty Dag
 TIMES = 7
@@ -89,6 +90,40 @@ def test_it_loads_nothing_heavy(tmp_path: Path) -> None:
     ):
         assert {f"tradewind.operators.{step}" for step in ("train", "sweep", "drift")} & set(modules), name
         assert not {module.split(".")[0] for module in modules} & set(HEAVY), name
+
+
+CHAINS = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(dag_folder=sys.argv[1])
+chains = {name: [task.task_id for task in dag.topological_sort()] for name, dag in bag.dags.items()}
+approve = {name: dag.get_task("approve") for name, dag in bag.dags.items() if dag.has_task("approve")}
+asked = {
+    name: [task.approvers, task.response_timeout.days, sorted(task.upstream_task_ids), sorted(task.downstream_task_ids)]
+    for name, task in approve.items()
+}
+print(json.dumps({"chains": chains, "asked": asked, "errors": bag.import_errors}))
+"""
+
+
+def test_a_release_waits_for_a_person_where_the_knob_names_one(tmp_path: Path) -> None:
+    releasing = [name for name in templates() if "SeldonRollout" in (data_path("dags") / name / "dag.py").read_text()]
+    assert len(releasing) == 7
+    for name in releasing:
+        copy_template(tmp_path, name, template=name)
+        ask(copy_template(tmp_path, f"asking_{name}", template=name) / "dag.py", "anna")
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHAINS, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["errors"] == {}
+    anna = [[{"id": "anna", "name": "anna"}], 2, ["register"], ["rollout"]]
+    assert found["asked"] == {f"asking_{name}": anna for name in releasing}
+    for name in releasing:
+        chain = [*found["chains"][name][:-1], "approve", "rollout"]
+        assert (found["chains"][f"asking_{name}"], chain[-3]) == (chain, "register")
 
 
 def test_it_adds_little_to_an_empty_dag(tmp_path: Path) -> None:

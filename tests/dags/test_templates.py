@@ -25,7 +25,7 @@ def test_each_template_says_what_it_does() -> None:
         folder = data_path("dags") / name
         assert line.endswith(".")
         dag = (folder / "dag.py").read_text()
-        assert len(dag.splitlines()) <= 85
+        assert len(dag.splitlines()) <= 90
         assert 'tags=["tradewind"]' in dag, f"{name}: the page in Airflow's UI lists the Dags with this tag"
         files = {path.name for path in folder.iterdir()}
         assert files >= {"README.md", "dag.py", "features.py", "expectations.json"}

@@ -133,7 +133,7 @@ The column `{label}` of `{file}`, learned from its other columns: a pipeline tha
 - **`expectations.json`** is a draft: a Great Expectations suite, whose `notes` say how many of today's rows pass. *Doubtful*
   rules are warnings, until you take `severity` out.
 - **`features.py`** (Spark) and **`train.py`** are plain functions; `dag.py` has the chain and its knobs. The folder's name is the
-  Dag's, the experiment's and the model's.
+  Dag's, the experiment's and the model's. With user ids of Airflow's in `APPROVERS`, a release waits for the word of one of them.
 - **`test_pipeline.py`** runs the chain on the table, up to the gate: `pytest` on this folder.
 """
 
