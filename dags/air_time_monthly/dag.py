@@ -40,7 +40,7 @@ WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     "flights": knob("Data", "nycflights13/flights.csv", f"The flights: {WHERE}", type="string", minLength=1),
     "airports": knob("Data", "nycflights13/airports.csv", f"The airports: {WHERE}", type="string", minLength=1),
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "days": knob("Data", 120, "Learn from the flights of so many days", **AMOUNT),
     "trees": knob("Training", 200, "Boosting rounds", **AMOUNT, maximum=5000),

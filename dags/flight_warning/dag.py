@@ -40,7 +40,7 @@ WHERE = "CSV or Parquet; a relative URI lies under the data root"
 PARAMS = {
     "flights": knob("Data", "nycflights13/flights.csv", f"The flights: {WHERE}", type="string", minLength=1),
     "weather": knob("Data", "nycflights13/weather.csv", f"The weather: {WHERE}", type="string", minLength=1),
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "late_cost": knob("Warning", 60.0, "What a late flight costs that nobody was warned of", **COST),
     "warning_cost": knob("Warning", 15.0, "What a warning costs, needed or not", **COST),

@@ -40,7 +40,7 @@ AMOUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
 SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 PARAMS = {
     "data": knob("Data", DATA, "CSV or Parquet; a relative URI lies under the data root", type="string", minLength=1),
-    "as_of": knob("Data", None, "Only rows before this instant; empty: all", type=["null", "string"], format="date-time"),
+    "as_of": knob("Data", None, "Only rows before this instant; empty: all", **form.instant()),
     "tolerance": knob("Data", 0.05, "Largest share of rows that may go to quarantine", **SHARE),
     "holdout": knob("Training", TABLE["holdout"], "Share of rows held back", type="number", minimum=0.01, maximum=0.9),
     "trees": knob("Training", 100, "Boosting rounds", **AMOUNT, maximum=5000),

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from tradewind.errors import SpecError
 from tradewind.operators import form
+from tradewind.operators.base import asked_as_of
 from tradewind.rules import parse_rules
 from tradewind.settings import Settings
 
@@ -92,3 +93,30 @@ def test_a_replay_has_metrics_of_its_own() -> None:
 )  # fmt: skip
 def test_a_canary_is_a_list_of_shares(steps: Any, good: bool) -> None:
     assert lets_through(form.canary(), steps) == good
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "2013-07-01", "2013-07-01T12:00", "2013-07-01 12:00:00", "2013-07-01T12:00:00Z", "2013-07-01T12:00:00.000+02:00",
+        "yesterday", "2013-7-1", "2013-02-30", "2013-13-01", "2013-07-01T25:00", "2013-07-01T12:00:00+2", "01.07.2013", "2013",
+    ],
+)  # fmt: skip
+def test_the_form_and_the_steps_know_the_same_instants(text: str) -> None:
+    try:
+        asked_as_of({"as_of": text})
+        known = True
+    except SpecError:
+        known = False
+    assert lets_through(form.instant(), text) == known
+    assert lets_through(form.instant(), None)
+    assert not lets_through(form.instant(), 2013)
+    assert form.instant()["format"] == "date-time", "by which the form offers a calendar"
+
+
+def test_what_a_pattern_can_tell_is_refused_by_a_process_that_knows_no_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jsonschema import FormatChecker
+
+    monkeypatch.setattr(FormatChecker, "checkers", {})
+    assert not lets_through(form.instant(), "yesterday")
+    assert lets_through(form.instant(), "2013-02-30")

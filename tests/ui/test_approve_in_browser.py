@@ -74,7 +74,15 @@ def test_an_approver_reads_the_dossier_and_lets_the_run_go_on(signed_in: SignedI
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("profile", "gpu-9"), ("rules", ["auc => 0.6"]), ("canary", [{"weight": 200}]), ("trees", 0)]
+    ("name", "value"),
+    [
+        ("profile", "gpu-9"),
+        ("rules", ["auc => 0.6"]),
+        ("canary", [{"weight": 200}]),
+        ("trees", 0),
+        ("as_of", "yesterday"),
+        ("as_of", "2013-02-30T00:00:00+00:00"),
+    ],
 )
 def test_a_wrong_value_is_refused_with_its_fields_name_before_there_is_a_run(site: Site, name: str, value: Any) -> None:
     login = {"username": "operator", "password": PASSWORDS["operator"]}

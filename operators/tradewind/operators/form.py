@@ -6,6 +6,7 @@ the param that it refuses. What is only found out by a step is found out after t
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from tradewind.profiles import Profile
@@ -15,6 +16,9 @@ _SLICE = r"(slice *\( *[^()]+ *\) *\. *)?"
 _NUMBER = r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?"
 _BOUND = rf"({_NUMBER}|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
 _RISING = "list of steps whose weights rise"
+_INSTANT = "date or time such as 2013-07-01T12:00:00+00:00"
+_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 
 
 def _rise(steps: object) -> bool:
@@ -24,11 +28,20 @@ def _rise(steps: object) -> bool:
     return weights == sorted(set(weights))
 
 
+def _is_instant(text: object) -> bool:
+    """A pattern cannot tell how many days a month has."""
+    try:
+        return not isinstance(text, str) or not text or bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
 def know_formats() -> None:
     """Of a process that checks values: the API server. To import this costs a tenth of a second, which no Dag file needs."""
     from jsonschema import FormatChecker
 
     FormatChecker.checkers[_RISING] = (_rise, ())
+    FormatChecker.checkers[_INSTANT] = (_is_instant, ())
 
 
 def profile() -> dict[str, Any]:
@@ -37,6 +50,13 @@ def profile() -> dict[str, Any]:
 
     there = Settings.load().profiles
     return {"type": "string", "enum": list(there), "values_display": {name: f"{name}: {_amounts(there[name])}" for name in there}}
+
+
+def instant() -> dict[str, Any]:
+    """A date or time, in UTC where it has no offset, or nothing. ``date-time`` is the form's calendar; Airflow checks no value by
+    it."""
+    pattern = rf"^({_DAY}([T ]{_TIME})?)?$"
+    return {"type": ["null", "string"], "format": "date-time", "pattern": pattern, "allOf": [{"format": _INSTANT}]}
 
 
 def rules(task: str | None = None) -> dict[str, Any]:
