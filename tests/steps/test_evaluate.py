@@ -66,6 +66,7 @@ def came(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     learning.evaluate("same_data", "good", "flights", "good_too", reference="flights")
     learning.evaluate("itself", "good", "flights", "good", rules=["auc > champion"], champion_version="3")
     learning.evaluate("knows", "earlier", "early", "good", rules=RULES)
+    learning.evaluate("knows_more", "earlier", "early", "good", rules=RULES, reference="flights")
     learning.evaluate("knows_but_unasked", "earlier", "early", "good", rules=["auc >= 0.6"])
     learning.evaluate("knows_and_bad", "earlier", "early", "good", rules=["auc >= 0.99", "auc >= champion"])
     learning.evaluate("too_few", "good", "flights", rules=["auc >= 0.99"], min_rows=1001)
@@ -174,6 +175,7 @@ def test_a_model_is_not_its_own_champion(came: dict[str, Any]) -> None:
             "knows",
             ["the champion learned from rows up to 2013-03-04T11:00", "holdout begins at 2013-02-", "knows some of these rows"],
         ),
+        ("knows_more", ["knows some of these rows. Its data had 4,000 rows, these have 3,000: ", "go to quarantine"]),
         ("too_few", ["1000 holdout rows, expected at least 1001"]),
         ("no_rows", ["0 holdout rows"]),
         ("lacks", ["the champion needs 'temp'"]),

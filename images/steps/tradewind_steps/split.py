@@ -8,6 +8,7 @@ that was learned from; where copies are what a table consists of, ten of them at
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -105,11 +106,12 @@ def held_back(frame: pd.DataFrame, split: Split, time_column: str | None) -> pd.
     return _hashes(frame, split.columns) < split.holdout
 
 
-def not_comparable(champion: Split, challenger: Split, last: str | None) -> str | None:
+def not_comparable(champion: Split, challenger: Split, last: str | None, rows: Sequence[int] | None = None) -> str | None:
     """Why the champion may know the challenger's holdout rows; None where it cannot.
 
     Args:
         last: the last instant of the holdout, for a split by time.
+        rows: how many the champion's data had, and how many the challenger's have, where that is known.
     """
     if champion.kind != challenger.kind:
         ways = {"time": "by time", "hash": "by content"}
@@ -121,7 +123,7 @@ def not_comparable(champion: Split, challenger: Split, last: str | None) -> str 
         assert challenger.boundary and champion.train_start and champion.train_end
         if champion.train_end >= challenger.boundary and (last is None or champion.train_start <= last):
             known = f"learned from rows up to {champion.train_end}, the holdout begins at {challenger.boundary}"
-            return f"the champion {known}: it knows some of these rows"
+            return f"the champion {known}: it knows some of these rows{_moved(rows)}"
         return None
     if champion.columns != challenger.columns:
         differing = sorted(set(champion.columns) ^ set(challenger.columns))
@@ -131,6 +133,16 @@ def not_comparable(champion: Split, challenger: Split, last: str | None) -> str 
         shares = f"{champion.holdout:g}, the challenger {challenger.holdout:g}"
         return f"the champion held back a share of {shares}: it knows some of these rows"
     return None
+
+
+def _moved(rows: Sequence[int] | None) -> str:
+    """The boundary is a share of the rows: where some went to quarantine it is another, with not one row that is newer."""
+    if rows is None or rows[0] == rows[1]:
+        return ""
+    return (
+        f". Its data had {rows[0]:,} rows, these have {rows[1]:,}: the holdout is a share of them, so its boundary moves where "
+        "rows go to quarantine or come back from it. With newer rows it moves on, past what the champion knows"
+    )
 
 
 def iso(instant: pd.Timestamp) -> str:

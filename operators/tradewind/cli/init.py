@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from tradewind.cli import templates
 from tradewind.cli.embedded import DEMO_HOME
+from tradewind.cli.itself import command
 from tradewind.cli.watch import busy
 from tradewind.errors import SpecError, StepFailed, named
 from tradewind.runtimes.environments import Environments
@@ -43,7 +45,7 @@ def init(
             console.print(f"[bold]{known}[/]  {line}")
         return
     if not name:
-        raise SpecError("NAME: expected the new pipeline's name, got none; tradewind init --list shows the templates")
+        raise SpecError(f"NAME: expected the new pipeline's name, got none; {command()} init --list shows the templates")
     checked_name(name, "NAME")
     source = templates.template(template)
     if (data is None) != (target is None):
@@ -68,7 +70,8 @@ def init(
     console.print(f"Made the pipeline [bold]{folder}[/]")
     for line in said:
         console.print(f"  {line}", markup=False)
-    console.print(f"Run it with: tradewind demo --dag {name} --dags {folder.parent}", markup=False)
+    where = [str(folder.parent), *(["--home", str(home)] if home and home.absolute() != Path(DEMO_HOME).absolute() else [])]
+    console.print(f"Run it with: {command()} demo --dag {name} --dags {shlex.join(where)}", markup=False)
 
 
 def _home(asked: Path | None) -> Path:

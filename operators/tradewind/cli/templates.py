@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tradewind.cli.itself import command
 from tradewind.errors import SpecError
 from tradewind.resources import data_path
 
@@ -27,7 +28,7 @@ def templates() -> dict[str, str]:
 def template(name: str) -> Path:
     """The folder of a template; SpecError with those that there are."""
     if name not in templates():
-        raise SpecError(f"There is no template {name!r}; there are: {', '.join(templates())} (tradewind init --list)")
+        raise SpecError(f"There is no template {name!r}; there are: {', '.join(templates())} ({command()} init --list)")
     return data_path("dags") / name
 
 

@@ -139,7 +139,7 @@ def _missing(column: Column, named: dict[str, Any], is_time: bool) -> Iterator[D
     now = column.nulls / column.rows
     mostly = math.floor(100 * max(0.0, 1 - 2 * now - 0.02)) / 100
     if mostly > 0:
-        note = f"{share(column.nulls, column.rows)} are missing today: twice as many is a change"
+        note = f"{share(column.nulls, column.rows)} are missing today; more than {round(100 * (1 - mostly))}% would be a change"
         yield Draft(kind, {**named, "mostly": mostly}, note=note)
 
 

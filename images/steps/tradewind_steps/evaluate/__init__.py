@@ -34,14 +34,17 @@ def run(step: Step) -> StepResult:
     from tradewind_steps.evaluate.report import report
 
     challenger, scores = holdout.measure(step.input_path("model"), card["features"])
-    champion = champion_scores = champion_card = trouble = differences = None
+    champion = champion_scores = champion_card = trouble = differences = data = None
     version = step.params.get("champion_version")
     there = "champion" in step.spec.inputs and step.spec.inputs["champion"].sha256 != step.spec.inputs["model"].sha256
     if there:
         champion_card = read_card(step, "champion")
+        data = _data(step, card, champion_card)
         trouble = holdout.cannot_measure(champion_card, card)
         if trouble is None:
-            trouble = not_comparable(Split.from_dict(champion_card["split"]), holdout.split, holdout.end)
+            trouble = not_comparable(
+                Split.from_dict(champion_card["split"]), holdout.split, holdout.end, data["rows"] if data else None
+            )
             champion, champion_scores = holdout.measure(step.input_path("champion"), champion_card["features"])
             differences = holdout.compare(champion_scores, scores) if challenger.rows else None
     min_slice_rows = int(step.params.get("min_slice_rows", 200))
@@ -73,7 +76,6 @@ def run(step: Step) -> StepResult:
     }
     measured = {"challenger": challenger, "champion": champion, "differences": differences}
     slices = {name: _slices(found) for name, found in measured.items() if found}
-    data = _data(step, card, champion_card) if champion_card else None
     document = {**facts, "slices": slices, "data": data}
     step.put_report("verdict", "verdict.json", json.dumps(document, indent=1, ensure_ascii=False))
     _put_requests(step, holdout, card, champion_card)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import tradewind
 from tradewind.cli.doctor import crds, nodes, pods
 from tradewind.cli.doctor.result import Check, Result, failed, passed, skipped
+from tradewind.cli.itself import command
 from tradewind.cli.kube import Forbidden, Kube
 from tradewind.profiles import PROFILES
 from tradewind.settings import SECTION, Settings
@@ -186,7 +187,7 @@ class Cluster:
     def _how_to_look(self, image: str, reference: str) -> str:
         if image not in STEP_IMAGES:
             return f"Look whether the registry has it: docker manifest inspect {reference}"
-        return "" if self._with_pods else "Look whether nodes may pull it: tradewind doctor --pods starts a pod of it"
+        return "" if self._with_pods else f"Look whether nodes may pull it: {command()} doctor --pods starts a pod of it"
 
 
 def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
@@ -211,7 +212,7 @@ def checks(settings: Settings, conn_id: str, *, with_pods: bool) -> list[Check]:
         check("kinds", cluster.kinds),
         check("capacity", cluster.capacity, cluster_wide),
         check("priority classes", cluster.priorities, "Only a ClusterRole shows them; the operators need none"),
-        check("images", cluster.images, f"{cluster_wide}; tradewind doctor --pods tries the images"),
+        check("images", cluster.images, f"{cluster_wide}; {command()} doctor --pods tries the images"),
     ]
     return [*found, *(pod_check(cluster, image) for image in STEP_IMAGES if with_pods)]
 

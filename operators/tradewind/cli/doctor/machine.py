@@ -15,6 +15,7 @@ import psutil
 
 from tradewind.cli.doctor.result import LIMIT, Check, Result, failed, passed, skipped
 from tradewind.cli.embedded import IMAGES, check_java
+from tradewind.cli.itself import command
 from tradewind.errors import RuntimeUnavailable
 from tradewind.runtimes.environments import Environments, lock_path
 from tradewind.serving.local.client import LocalServing
@@ -40,7 +41,7 @@ def checks(settings: Settings) -> list[Check]:
         Check(
             name="serving",
             look=lambda: serving(settings),
-            hint=f"Start `tradewind serve --home {settings.home}`, or `tradewind demo`, which starts everything",
+            hint=f"Start `{command()} serve --home {settings.home}`, or `{command()} demo`, which starts everything",
         ),
         Check(name="profiles", look=lambda: profiles(settings)),
     ]
@@ -76,7 +77,7 @@ def home(settings: Settings) -> Iterator[Result]:
     free = shutil.disk_usage(there).free // _MIB
     what = f"{folder}{'' if there == folder else f' (not created yet, in {there})'}: writable, {free:,} MiB free"
     if free < _FREE_MB:
-        yield failed("home", what, f"Free {_FREE_MB - free:,} MiB or more: `tradewind gc` removes what nothing refers to")
+        yield failed("home", what, f"Free {_FREE_MB - free:,} MiB or more: `{command()} gc` removes what nothing refers to")
     else:
         yield passed("home", what)
 
