@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from in_process import Dags, Run
-from live import copy_template
+from live import copy_template, predict
 
 from tradewind.resources import data_path
 
@@ -65,6 +65,8 @@ def champion(dags: Dags) -> str | None:
 
 def test_a_first_release_has_no_canary(dags: Dags, first: Run) -> None:
     rollout = first.metrics("rollout")
+    (output,) = predict(rollout["endpoint_url"], rollout["example"])["outputs"]
+    assert (output["shape"], output["parameters"]["names"]) == ([1, 2], first.metrics("evaluate")["classes"])
     assert (rollout["replay"], rollout["canary"], rollout["replaced"]) == (None, None, [])
     assert champion(dags) == "1"
 

@@ -94,6 +94,8 @@ def test_a_model_is_served_by_what_the_environment_says(environments: Environmen
         request = (models / "logistic" / "smoke.json").read_text()
         answer = httpx.post(f"{at}/infer", json=json.loads(request)["request"], trust_env=False, timeout=30).json()
         assert (answer["model_name"], answer["model_version"]) == ("flight_delay", "3")
+        (output,) = answer["outputs"]
+        assert (output["shape"], output["parameters"]["names"]) == ([3, 2], ["on time", "late"])
         assert httpx.get(f"http://127.0.0.1:{port}/tradewind/answers", trust_env=False).json() == {}
         with socket.create_connection(("127.0.0.1", port)) as connection:
             for _ in range(2):
