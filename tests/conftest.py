@@ -21,7 +21,6 @@ from tradewind.runtimes.environments import Environments
 from tradewind.store import Store
 
 REPOSITORY = Path(__file__).parents[1]
-_TOLD: list[str] = []
 HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 
 
@@ -63,17 +62,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """One of several processes tells the one that shows the summary."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["faults"] = list(FAULTS.table())
+        session.config.workeroutput["faults"] = FAULTS.told()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    _TOLD.extend(getattr(node, "workeroutput", {}).get("faults", []))
+    FAULTS.add(getattr(node, "workeroutput", {}).get("faults", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The faults that were injected, and what was lost by them."""
-    if lines := [*_TOLD, *FAULTS.table()]:
+    if lines := list(FAULTS.table()):
         terminalreporter.section("faults")
         for line in lines:
             terminalreporter.write_line(line)

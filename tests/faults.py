@@ -7,12 +7,22 @@ that fails.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-_HEAD = ("fault", "injected", "held", "runs lost", "lines lost", "lines twice", "pods left")
+_HEAD = (
+    "fault",
+    "injected",
+    "held",
+    "runs lost",
+    "lines lost",
+    "lines twice",
+    "pods left",
+    "wrong promotions",
+    "stranded canaries",
+)
 
 
 @dataclass
@@ -27,6 +37,8 @@ class Fault:
     lines_lost: int | None = None
     lines_twice: int | None = None
     pods_left: int | None = None
+    wrong_promotions: int | None = None
+    stranded_canaries: int | None = None
 
     def run(self, state: str, *, wanted: str = "success") -> None:
         """A run that was to end so."""
@@ -41,9 +53,14 @@ class Fault:
         """Pods of a task that is over."""
         self.pods_left = (self.pods_left or 0) + len(list(pods))
 
+    def rollout(self, *, wrong: bool, stranded: bool) -> None:
+        """A rollout that is over: whether it promoted what it was not to, and whether it left a version that nobody watches."""
+        self.wrong_promotions = (self.wrong_promotions or 0) + wrong
+        self.stranded_canaries = (self.stranded_canaries or 0) + stranded
+
     def row(self) -> tuple[str, ...]:
-        counts = (self.runs_lost, self.lines_lost, self.lines_twice, self.pods_left)
-        return (self.name, str(self.injected), str(self.held), *("" if count is None else str(count) for count in counts))
+        name, *counts = asdict(self).values()
+        return (name, *("" if count is None else str(count) for count in counts))
 
 
 @dataclass
@@ -59,6 +76,18 @@ class Faults:
         fault.injected += 1
         yield fault
         fault.held += 1
+
+    def told(self) -> list[dict[str, Any]]:
+        """For another process's `add`."""
+        return [asdict(fault) for fault in self.kinds.values()]
+
+    def add(self, told: Iterable[Mapping[str, Any]]) -> None:
+        """What another process has counted."""
+        for counts in told:
+            fault = self.kinds.setdefault(counts["name"], Fault(counts["name"]))
+            for name, count in counts.items():
+                if name != "name" and count is not None:
+                    setattr(fault, name, (getattr(fault, name) or 0) + count)
 
     def table(self) -> Iterator[str]:
         """Nothing where there was none."""

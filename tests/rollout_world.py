@@ -1,21 +1,24 @@
-"""A world for a rollout without servers, in which time passes and requests come as told: everything may fail or be killed."""
+"""A world for a rollout without servers, in which time passes and requests come as told: everything may fail or be killed.
+
+Record, orders and lock are the local serving's own files."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import Locked, RolloutAborted
+from tradewind.errors import RolloutAborted
 from tradewind.registry import ModelVersion, Registry, model_tags
 from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record, attempt_id
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics
+from tradewind.serving.local.client import LocalServing
 from tradewind.store import Store, hash_folder
 
 TARGET = "m"
@@ -59,9 +62,7 @@ class World:
         self.owed: dict[str, float] = {}
         self.alias: str | None = None
         self.notes: dict[str, dict[str, Any]] = {}
-        self.kept: str | None = None
-        self.left: dict[str, dict[str, Any]] = {}
-        self.locked = ""
+        self.files = LocalServing(folder=folder / "serving")
         self.calls: list[str] = []
         self.fails: Callable[[str], None] = lambda _: None
 
@@ -106,30 +107,22 @@ class World:
         return {version: self.counts.get(version, _NONE) for version in self.versions}
 
     def record(self, target: str) -> dict[str, Any] | None:
-        return json.loads(self.kept) if self.kept is not None else None
+        return self.files.record(target)
 
     def keep_record(self, target: str, record: dict[str, Any]) -> None:
         with self._call("record"):
-            self.kept = json.dumps(record)
+            self.files.keep_record(target, record)
 
     def orders(self, target: str) -> dict[str, dict[str, Any]]:
-        return dict(self.left)
+        return self.files.orders(target)
 
     def put_order(self, target: str, key: str, order: dict[str, Any] | None) -> None:
         with self._call("order"):
-            self.left.pop(key, None)
-            if order is not None:
-                self.left[key] = order
+            self.files.put_order(target, key, order)
 
-    @contextmanager
-    def lock(self, target: str, *, holder: str, timeout_s: float) -> Iterator[None]:
-        if self.locked:
-            raise Locked(f"The rollout of {target} is held by {self.locked}; waited {timeout_s:g} s")
-        self.locked = holder
-        try:
-            yield
-        finally:
-            self.locked = ""
+    def lock(self, target: str, *, holder: str, timeout_s: float) -> AbstractContextManager[None]:
+        """Nobody waits for it: time passes only between ticks."""
+        return self.files.lock(target, holder=holder, timeout_s=0)
 
     # -- the registry ---------------------------------------------------------------------------------------------
 
@@ -176,7 +169,7 @@ class World:
         registry: Registry = self  # type: ignore[assignment]
         return Driver(
             serving=self, registry=registry, store=Store(str(self.folder)), target=TARGET, holder="test", clock=lambda: self.now,
-            replay=(lambda _: replay) if replay else None,
+            replay=(lambda _: self._replayed(replay)) if replay else None,
         )  # fmt: skip
 
     def begin(self, version: str, spec: dict[str, Any] | None = None, *, attempt: str = "run") -> Record:
@@ -225,6 +218,10 @@ class World:
         if how.ends_at is not None and before.requests < how.ends_at <= total:
             served = self.versions[version]
             self.versions[version] = dataclasses.replace(served, restarts=served.restarts + 1, error="MLServer ended by SIGSEGV")
+
+    def _replayed(self, found: dict[str, Any]) -> dict[str, Any]:
+        with self._call("replay"):
+            return found
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faults import FAULTS
 from live import until
 from released import CANARY, LONG, NAME, TARGET, Released, errors, failed, names
 from seldon_child import FileAlias
@@ -22,6 +23,7 @@ from served import Alias, example, roll_out
 
 from tradewind.cli.traffic import Traffic
 from tradewind.errors import RolloutAborted
+from tradewind.rollout.record import Order, Record
 from tradewind.serving.seldon import client
 
 
@@ -144,23 +146,56 @@ def test_what_an_operator_forgets_is_cleaned_up(released: Released, monkeypatch:
 
 def test_killed_in_each_phase_another_process_goes_on(released: Released, tmp_path: Path) -> None:
     """SIGKILL to a process that ticks, once in each phase; another one, at once, goes on to the end."""
-    file = tmp_path / "alias.json"
-    models = {version: dataclasses.asdict(model) for version, model in released.alias.models.items()}
-    file.write_text(json.dumps({"champion": "1", "models": models}))
-    released.alias = FileAlias(file)
-    released.begin(CANARY)
-    phases: list[str] = []
+    file = shared_alias(released, tmp_path)
+    released.begin({**CANARY, "replay": ["errors <= 0"], "mirror": {"percent": 50, "bake_s": 5}})
     with released.traffic() as load:
-        while (record := released.driver().record()) and not record.ended:
-            phases.append(record.phase)
-            with carried_on(file) as process:
-                until(lambda: ended(process, released, record.phase), within_s=180, what=f"the end of {record.phase}")
+        record, phases = killed_in_each_phase(released, file, expected="2")
     print(phases, dict(load.answers))
-    assert record and record.phase == "done", record and record.reason
-    assert set(phases) >= {"load", "smoke", "canary", "switch", "release"}
+    assert record.phase == "done", record.reason
+    assert set(phases) >= {"load", "smoke", "replay", "mirror", "canary", "switch", "release"}
     assert failed(load) == {}
-    assert (released.weights, released.alias.champion) == ({"2": 100}, "2")
-    assert set(released.serving.observe(TARGET).versions) == {"2"}
+
+
+def test_killed_while_it_is_held_and_taken_back(released: Released, tmp_path: Path) -> None:
+    """The same where too few requests come, and a person takes it back."""
+    file = shared_alias(released, tmp_path)
+    released.begin({**LONG, "steps": [{"weight": 25, "bake_s": 0}], "patience_s": 0, "min_requests": 1_000_000})
+    with released.traffic() as load:
+        record, phases = killed_in_each_phase(released, file, expected="1", word="roll_back")
+    print(phases, dict(load.answers))
+    assert (record.phase, record.reason) == ("rolled_back", "roll back by a person: seen enough")
+    assert set(phases) >= {"canary", "held", "roll_back"}
+    assert failed(load) == {}
+    released.assert_all_old()
+
+
+def shared_alias(released: Released, folder: Path) -> Path:
+    """The alias where other processes find it."""
+    models = {version: dataclasses.asdict(model) for version, model in released.alias.models.items()}
+    file = folder / "alias.json"
+    file.write_text(json.dumps({"champion": "1", "models": models, "example": example(released.models)}))
+    released.alias = FileAlias(file)
+    return file
+
+
+def killed_in_each_phase(released: Released, file: Path, *, expected: str, word: Order | None = None) -> tuple[Record, list[str]]:
+    """How it ended, and the phases in which a process was killed. A person says the word where it is held."""
+    phases: list[str] = []
+    while (record := released.driver().record()) and not record.ended:
+        phases.append(record.phase)
+        with carried_on(file) as process:
+            if record.phase == "held" and word:
+                released.driver().order(word, by="a person", why="seen enough")
+            until(lambda: ended(process, released, record.phase), within_s=180, what=f"the end of {record.phase}")
+    assert record
+    weights, versions = released.weights, set(released.serving.observe(TARGET).versions)
+    for phase in phases:
+        with FAULTS.injected(f"a rollout's process killed on Seldon, in {phase}") as fault:
+            fault.rollout(
+                wrong=(weights, released.alias.champion) != ({expected: 100}, expected), stranded=versions != {expected}
+            )
+            assert (weights, released.alias.champion, versions) == ({expected: 100}, expected, {expected})
+    return record, phases
 
 
 def ended(process: subprocess.Popen[bytes], released: Released, phase: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_world import ALL_NEW, ALL_OLD, CANARY, MIRROR, TARGET, Behaviour, Killed, World
+from rollout_world import ALL_NEW, ALL_OLD, CANARY, TARGET, Behaviour, World
 
 from tradewind.errors import RuntimeUnavailable, SpecError
 from tradewind.rollout.record import Traffic
@@ -85,35 +85,6 @@ def test_a_first_release_that_is_taken_back_is_no_champion(tmp_path: Path, refus
     assert ("403, not for you" in [event["what"] for event in record.events]) == refused
 
 
-@pytest.mark.parametrize(("errors", "spec"), [(0.0, CANARY), (0.5, CANARY), (0.0, MIRROR), (0.5, MIRROR)])
-def test_killed_at_any_point_it_ends_all_new_or_all_old(tmp_path: Path, errors: float, spec: dict[str, Any]) -> None:
-    """Before and after every single write, with another process that goes on: counted, none may be missed."""
-    expected = ALL_OLD if errors else ALL_NEW
-    whole = World(tmp_path / "whole").serving("1")
-    whole.behaviour["2"] = Behaviour(errors=errors)
-    whole.begin("2", spec)
-    whole.to_the_end()
-    assert whole.state() == expected
-    for at in range(2 * len(whole.calls)):
-        world = World(tmp_path / str(at)).serving("1")
-        world.behaviour["2"] = Behaviour(errors=errors)
-        seen: list[str] = []
-
-        def kill(call: str, at: int = at, seen: list[str] = seen) -> None:
-            seen.append(call)
-            if len(seen) == at + 1:
-                raise Killed
-
-        world.fails = kill
-        with pytest.raises(Killed):
-            world.begin("2", spec)
-            world.to_the_end()
-        world.begin("2", spec)
-        record = world.to_the_end()
-        assert world.state() == expected, f"killed at call {at}: {seen[at]}"
-        assert [note["outcome"] for note in world.notes.values()] == [record.phase.replace("done", "released").replace("_", " ")]
-
-
 def test_another_rollout_waits_or_takes_over_what_nobody_carries_on(world: World) -> None:
     world.begin("2", CANARY)
     while world.observe(TARGET).weights.get("2") != 10:
@@ -189,6 +160,8 @@ def test_a_registry_that_answers_nonsense_leaves_no_canary_alone(world: World, m
 
 @pytest.mark.parametrize("kept", ["{}", "[]", '{"schema": 1}', '{"schema": 1, "phase": "nonsense"}'])
 def test_a_damaged_record_is_named(world: World, kept: str) -> None:
-    world.kept = kept
+    file = world.folder / "serving" / "records" / f"{TARGET}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(kept)
     with pytest.raises(SpecError, match=r"record .*remove it, then roll out again"):
         world.begin("2")

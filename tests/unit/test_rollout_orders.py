@@ -133,20 +133,19 @@ def test_what_cannot_be_done_now_is_said_at_once(world: World) -> None:
 def test_a_word_does_not_wait_for_who_holds_the_lock(world: World) -> None:
     """A replay or a model's start takes minutes, and holds it all the while."""
     canary_at_10(world)
-    world.locked = "run 1, at a replay"
-    began = time.monotonic()
-    record = decide(world.driver(), "hold", by="ada", why="a look")
-    assert record.phase == "canary"
-    assert record.order and record.order["do"] == "hold"
-    with pytest.raises(RuntimeUnavailable, match=r"is in phase canary: it will be taken back as soon as .* has ended"):
-        roll_back(world.driver(), TARGET, by="bob", why="complaints")
-    assert time.monotonic() - began < 5
+    with world.lock(TARGET, holder="run 1, at a replay", timeout_s=0):
+        began = time.monotonic()
+        record = decide(world.driver(), "hold", by="ada", why="a look")
+        assert record.phase == "canary"
+        assert record.order and record.order["do"] == "hold"
+        with pytest.raises(RuntimeUnavailable, match=r"is in phase canary: it will be taken back as soon as .* has ended"):
+            roll_back(world.driver(), TARGET, by="bob", why="complaints")
+        assert time.monotonic() - began < 5
 
-    world.locked = ""
     record = world.to_the_end()
     assert (record.phase, record.reason) == ("rolled_back", "roll back by bob: complaints")
     assert any(event["what"] == "hold by ada: a look (too late: it is decided)" for event in record.events), "nothing is lost"
-    assert world.left == {}
+    assert world.orders(TARGET) == {}
     assert world.state() == ALL_OLD
     again = roll_back(world.driver(), TARGET, by="bob", why="complaints")
     assert again.id == record.id, "asked again, it is the same rollback"
@@ -184,10 +183,10 @@ def test_an_order_that_a_killed_tick_has_taken_up_is_found_again(world: World, d
     with pytest.raises(Killed):
         world.driver().tick()
     taken = world.driver().record()
-    assert taken and taken.phase != "canary" and len(world.left) == 1
+    assert taken and taken.phase != "canary" and len(world.orders(TARGET)) == 1
     world.fails = lambda _: None
     record = world.to_the_end()
-    assert world.left == {}
+    assert world.orders(TARGET) == {}
     assert record.phase == {"promote": "done", "roll_back": "rolled_back", "hold": "held"}[do]
     assert not any("too late" in event["what"] or "not possible" in event["what"] for event in record.events)
     assert sum(event["what"].endswith("by ada: seen the plots") for event in record.events) == 1
@@ -213,7 +212,7 @@ def test_a_word_that_comes_too_late_is_told_so(world: World, monkeypatch: pytest
     world.begin("1", attempt="a third")
     world.driver().order("roll_back", by="ada", why="no")
     world.to_the_end()
-    assert world.left == {}
+    assert world.orders(TARGET) == {}
 
 
 @pytest.mark.usefixtures("nobody_else_ticks")
