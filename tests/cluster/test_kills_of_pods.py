@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import jobs
 import psutil
 import pytest
@@ -78,6 +80,25 @@ def test_marked(platform: Platform, cluster: Cluster, running: Callable[..., lis
             path = f"{url(dag_id, run_id)}/taskInstances/train"
             platform.http.patch(path, json={"new_state": state}).raise_for_status()
             nothing_left(cluster, run_id, fault, within_s=SECONDS)
+
+
+@pytest.mark.parametrize("state", ["failed", "queued"])
+def test_its_run_is_deleted(
+    platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]], state: str
+) -> None:
+    """Airflow deletes none that runs: it is marked failed before, or put back into the queue while its task goes on."""
+    dag_ids = ("job", "job_in_worker")
+
+    def deleted(run: str) -> bool:
+        platform.http.patch(run, json={"state": state}).raise_for_status()
+        return platform.http.delete(run).status_code == httpx.codes.NO_CONTENT
+
+    for dag_id, (run_id, _) in zip(dag_ids, running(*dag_ids), strict=True):
+        run = url(dag_id, run_id)
+        with FAULTS.injected(f"run {state} and deleted, {'deferred' if dag_id == 'job' else 'in a worker'}") as fault:
+            until(functools.partial(deleted, run), within_s=10, what="the run's deletion")
+            nothing_left(cluster, run_id, fault, within_s=SECONDS)
+            assert platform.http.get(run).status_code == httpx.codes.NOT_FOUND
 
 
 def test_cleared(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]]) -> None:
