@@ -21,9 +21,13 @@ class Profile:
     heap) and ``device``.
 
     Attributes:
-        cpu: cores, requested and the limit; fractions are allowed.
-        memory_mb: MiB, requested and the limit.
-        memory_cap_mb: a step that ran out of memory gets twice as much once, up to this; by default twice ``memory_mb``.
+        cpu: cores, requested; fractions are allowed.
+        cpu_limit: cores that it may use where a node has some to spare, at least ``cpu``; by default that.
+        memory_mb: MiB, requested.
+        memory_limit_mb: MiB that it may use while the node has them, at least ``memory_mb``; by default that. Beyond what it
+            requested a pod may be evicted.
+        memory_cap_mb: a step that ran out of memory gets twice its limit once, up to this; by default twice the limit. What it
+            requests grows in proportion.
         gpus: ``nvidia.com/gpu``, whole devices of one pod.
         shared_memory_mb: ``/dev/shm``, which PyTorch's data loaders and NCCL use; 0: the container runtime's 64 MiB.
         executors: Spark's executor pods, at most; 0: Spark runs inside the step's pod.
@@ -38,6 +42,8 @@ class Profile:
 
     cpu: float
     memory_mb: int
+    cpu_limit: float = 0
+    memory_limit_mb: int = 0
     memory_cap_mb: int = 0
     gpus: int = 0
     shared_memory_mb: int = 0
@@ -57,12 +63,27 @@ class Profile:
         return "gpu" if self.gpus else "cpu"
 
     @property
+    def most_cpu(self) -> float:
+        return self.cpu_limit or self.cpu
+
+    @property
+    def most_memory_mb(self) -> int:
+        return self.memory_limit_mb or self.memory_mb
+
+    @property
     def largest_memory_mb(self) -> int:
-        return self.memory_cap_mb or 2 * self.memory_mb
+        """Of a step that ran out of it."""
+        return self.memory_cap_mb or 2 * self.most_memory_mb
+
+    def requested_memory_mb(self, limit_mb: int) -> int:
+        """For a step that may use so much."""
+        return limit_mb * self.memory_mb // self.most_memory_mb
 
     def to_dict(self) -> dict[str, Any]:
-        """The amounts as a step's spec carries them."""
-        amounts: dict[str, Any] = {"cpu": self.cpu, "memory_mb": self.memory_mb, "device": self.device, "gpus": self.gpus}
+        """What it may use, as a step's spec carries it."""
+        amounts: dict[str, Any] = {
+            "cpu": self.most_cpu, "memory_mb": self.most_memory_mb, "device": self.device, "gpus": self.gpus,
+        }  # fmt: skip
         if self.executors:
             amounts |= {
                 "executors": self.executors,
@@ -122,10 +143,11 @@ def _profile(name: str, given: object) -> Profile:
         raise SpecError(
             f"min_executors of {name!r}: expected at most executors ({profile.executors}), got {profile.min_executors}"
         )
-    if 0 < profile.memory_cap_mb < profile.memory_mb:
-        raise SpecError(
-            f"memory_cap_mb of {name!r}: expected memory_mb ({profile.memory_mb}) or more, got {profile.memory_cap_mb}"
-        )
+    memory = "memory_limit_mb" if profile.memory_limit_mb else "memory_mb"
+    for attribute, least in (("cpu_limit", "cpu"), ("memory_limit_mb", "memory_mb"), ("memory_cap_mb", memory)):
+        value, floor = getattr(profile, attribute), getattr(profile, least)
+        if 0 < value < floor:
+            raise SpecError(f"{attribute} of {name!r}: expected {least} ({floor:g}) or more, got {value:g}")
     return profile
 
 
@@ -133,6 +155,8 @@ _CORES, _MIB, _COUNT = "a number of cores above 0", "a whole number of MiB above
 _EXPECTED = {
     "cpu": _CORES,
     "memory_mb": _MIB,
+    "cpu_limit": _CORES,
+    "memory_limit_mb": _MIB,
     "memory_cap_mb": _MIB,
     "gpus": _COUNT,
     "shared_memory_mb": _COUNT,

@@ -31,6 +31,7 @@ reaper: {secret: airflow-login, arguments: ["--grace", "300"]}
 networkPolicy: {enabled: false}
 profiles:
   gpu-a100: {cpu: 8, memory_mb: 1000000, gpus: 1, spot: true, node_selector: {gpu: a100}, tolerations: [{key: gpu}]}
+  burst: {cpu: 0.5, cpu_limit: 2, memory_mb: 1000000, memory_limit_mb: 2000000}
 """
 SELDON = """
 settings: {serving: seldon, serving_gateway: "http://models.example.org", serving_statistics: "http://gateway:15090/stats"}
@@ -93,6 +94,7 @@ def test_airflow_reads_what_values_say(render: Render) -> None:
         tolerations=({"key": "gpu"},),
         spot=True,
     )
+    assert read.profile("burst") == Profile(cpu=0.5, cpu_limit=2, memory_mb=1_000_000, memory_limit_mb=2_000_000)
 
 
 def test_values_know_every_setting_and_every_part_of_a_profile() -> None:
@@ -130,6 +132,7 @@ def test_values_know_every_setting_and_every_part_of_a_profile() -> None:
         ("settings: {tracking_uri: 'https://me:secret@host'}", "/settings/tracking_uri"),
         ("profiles: {small: {cpu: 1}}", "memory_mb"),
         ("profiles: {small: {cpu: 1, memory_mb: 1.5}}", "/profiles/small/memory_mb"),
+        ("profiles: {small: {cpu: 1, cpu_limit: 0, memory_mb: 1}}", "/profiles/small/cpu_limit"),
         ("profiles: {small: {cpus: 1, memory_mb: 1, cpu: 1}}", "cpus"),
         ("mlflow: {service: {port: 0}}", "/mlflow/service/port"),
         ("mlflow: {volume: {size: much}}", "/mlflow/volume/size"),

@@ -40,10 +40,10 @@ def test_a_profile_is_one_of_the_deployments() -> None:
 
 
 def test_the_platforms_own_profiles_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__TRADEWIND__PROFILES", '{"big": {"cpu": 0.5, "memory_mb": 512, "gpus": 2}}')
+    monkeypatch.setenv("AIRFLOW__TRADEWIND__PROFILES", '{"big": {"cpu": 0.5, "cpu_limit": 2, "memory_mb": 512, "gpus": 2}}')
     Settings.load.cache_clear()
     try:
-        assert form.profile()["values_display"]["big"] == "big: 0.5 cores, 0.5 GiB, 2 GPUs"
+        assert form.profile()["values_display"]["big"] == "big: 0.5 to 2 cores, 0.5 GiB, 2 GPUs"
     finally:
         Settings.load.cache_clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Iterator
@@ -82,7 +83,7 @@ class Task:
 
     def run(self, profile: Profile = SMALL, **own: Any) -> StepSpec:
         """As Airflow does: where the task is deferred its trigger runs, and then a new process goes on."""
-        spec = self.spec()
+        spec = self.spec(resources=profile.to_dict())
         runtime, go_on = self.runtime(profile, **own), self.started_with(spec)
         while True:
             try:
@@ -351,6 +352,28 @@ def test_a_pod_that_is_lost_is_replaced_so_many_times(
     assert len(server.made) == 1 + replaced
     assert sum("Another one takes its place" in line for line in task.said) == replaced
     assert server.pods == {}
+
+
+BURST = Profile(cpu=0.5, cpu_limit=2, memory_mb=100, memory_limit_mb=300, gpus=1)
+
+
+def test_limits_may_be_more_than_requests(task: Task, server: PodServer) -> None:
+    """Out of memory it gets more of both, up to the cap, and what it is told is what it may use."""
+    profile = dataclasses.replace(BURST, memory_cap_mb=450)
+    server.comes_to = lambda pod: terminated(137, "OOMKilled") if len(server.made) == 1 else task.done(pod)
+    spec = task.run(profile, deferrable=False)
+    first, second = (pod["spec"]["containers"][0]["resources"] for pod in server.made)
+    gpus = {"nvidia.com/gpu": "1"}
+    assert first == {
+        "requests": {"cpu": "500m", "memory": "100Mi", **gpus},
+        "limits": {"cpu": "2000m", "memory": "300Mi", **gpus},
+    }
+    assert second == {
+        "requests": {"cpu": "500m", "memory": "150Mi", **gpus},
+        "limits": {"cpu": "2000m", "memory": "450Mi", **gpus},
+    }
+    assert any("300 MiB were not enough. Once more with 450 MiB" in line for line in task.said)
+    assert (spec.resources["cpu"], spec.resources["memory_mb"]) == (2, 450)
 
 
 def test_a_replaced_pod_may_still_succeed(task: Task, server: PodServer) -> None:

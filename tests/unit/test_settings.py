@@ -89,6 +89,17 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "gpu": 1}}', "got cpu, gpu, memory_mb"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "gpus": -1}}', "whole number, 0 or more, got -1"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 9, "memory_cap_mb": 8}}', "memory_mb (9) or more, got 8"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 9, "memory_limit_mb": 8}}', "memory_mb (9) or more, got 8"),
+        (
+            "profiles",
+            '{"a": {"cpu": 1, "memory_mb": 1, "cpu_limit": 0.5}}',
+            "cpu_limit of 'a': expected cpu (1) or more, got 0.5",
+        ),
+        (
+            "profiles",
+            '{"a": {"cpu": 1, "memory_mb": 7, "memory_limit_mb": 9, "memory_cap_mb": 8}}',
+            "memory_limit_mb (9) or more, got 8",
+        ),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "min_executors": 2}}', "at most executors (0), got 2"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "node_selector": {"gpu": 1}}}', "both texts"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "tolerations": {}}}', "a list of objects"),

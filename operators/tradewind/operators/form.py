@@ -78,9 +78,14 @@ def canary() -> dict[str, Any]:
 
 
 def _amounts(profile: Profile) -> str:
-    parts = [f"{profile.cpu:g} cores", f"{profile.memory_mb / 1024:g} GiB"]
+    memory = _span(profile.memory_mb / 1024, profile.most_memory_mb / 1024)
+    parts = [f"{_span(profile.cpu, profile.most_cpu)} cores", f"{memory} GiB"]
     if profile.gpus:
         parts.append(f"{profile.gpus} GPU{'s' if profile.gpus > 1 else ''}")
     if profile.executors:
         parts.append(f"up to {profile.executors} Spark executors")
     return ", ".join(parts)
+
+
+def _span(requested: float, limit: float) -> str:
+    return f"{requested:g}" if limit == requested else f"{requested:g} to {limit:g}"

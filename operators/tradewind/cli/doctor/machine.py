@@ -155,13 +155,13 @@ def profiles(settings: Settings) -> Iterator[Result]:
     memory = psutil.virtual_memory().total // _MIB
     for name, profile in settings.profiles.items():
         notes = []
-        if profile.cpu > cores:
+        if profile.most_cpu > cores:
             notes.append(f"this machine has {cores} cores")
-        if profile.memory_mb > memory:
+        if profile.most_memory_mb > memory:
             notes.append(f"this machine has {memory:,} MiB")
         if profile.gpus and not Path("/dev/nvidia0").exists():
             notes.append("no GPU here: such a step trains on the CPU")
         if profile.executors:
             notes.append("no executors here: Spark runs in the step's process")
-        asked = f"{profile.cpu:g} cores, {profile.memory_mb:,} MiB"
+        asked = f"{profile.most_cpu:g} cores, {profile.most_memory_mb:,} MiB"
         yield passed(f"profile {name}", "; ".join([asked, *notes]))

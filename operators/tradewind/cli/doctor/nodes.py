@@ -84,9 +84,9 @@ def verdict(name: str, profile: Profile, nodes: Sequence[Node]) -> Result:
         said.append((fits, f"each of {profile.executors} executors: {what}"))
     detail = "; ".join(what for _, what in said)
     if all(fits for fits, _ in said):
-        most = Amounts(cpu=profile.cpu, memory_mb=profile.largest_memory_mb, gpus=profile.gpus)
-        if not _place(most, profile, nodes)[0]:
-            detail += f"; out of memory it would ask for {profile.largest_memory_mb} MiB, which no node has (memory_cap_mb)"
+        largest = profile.requested_memory_mb(profile.largest_memory_mb)
+        if not _place(Amounts(cpu=profile.cpu, memory_mb=largest, gpus=profile.gpus), profile, nodes)[0]:
+            detail += f"; out of memory it would ask for {largest} MiB, which no node has (memory_cap_mb)"
         return passed(line, detail)
     if profile == PROFILES.get(name):
         return skipped(line, f"{detail}. It is built in: of no matter if no Dag names it")

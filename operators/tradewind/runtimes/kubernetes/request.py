@@ -42,7 +42,7 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
     """KubernetesPodOperator's arguments for a step.
 
     Args:
-        spec: its ``resources`` hold the memory to ask for, which may be more than the profile's.
+        spec: its ``resources`` hold the memory that it may use, which may be more than the profile's limit.
         own: the author's: lists and mappings add to ours, anything else replaces it.
     """
     ids = {
@@ -72,7 +72,7 @@ def pod_arguments(settings: Settings, profile: Profile, spec: StepSpec, spec_uri
             **({"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}),
         },
         "annotations": {WORK_ANNOTATION: work_of(reference, spec), **{f"tradewind.io/{name}": ids[name] for name in ids}},
-        "container_resources": _resources(profile, int(spec.resources.get("memory_mb") or profile.memory_mb)),
+        "container_resources": _resources(profile, int(spec.resources.get("memory_mb") or profile.most_memory_mb)),
         "node_selector": dict(profile.node_selector),
         "tolerations": [_toleration(item) for item in profile.tolerations],
         "priority_class_name": profile.priority_class or None,
@@ -118,9 +118,13 @@ def _secret(name: str | None) -> list[k8s.V1EnvFromSource]:
 
 
 def _resources(profile: Profile, memory_mb: int) -> k8s.V1ResourceRequirements:
-    amounts = {"cpu": f"{round(profile.cpu * 1000)}m", "memory": f"{memory_mb}Mi"}
-    gpus = {_GPU: str(profile.gpus)} if profile.gpus else {}
-    return k8s.V1ResourceRequirements(requests={**amounts, **gpus}, limits={**amounts, **gpus})
+    def amounts(cpu: float, memory_mb: int) -> dict[str, str]:
+        gpus = {_GPU: str(profile.gpus)} if profile.gpus else {}  # as many as it may use: Kubernetes wants it so
+        return {"cpu": f"{round(cpu * 1000)}m", "memory": f"{memory_mb}Mi", **gpus}
+
+    return k8s.V1ResourceRequirements(
+        requests=amounts(profile.cpu, profile.requested_memory_mb(memory_mb)), limits=amounts(profile.most_cpu, memory_mb)
+    )
 
 
 def _volumes(profile: Profile) -> list[k8s.V1Volume]:
