@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 Pod = dict[str, Any]
 _LOOKS = 4
+_EVENT: dict[str, Any] = {"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod"}}
 
 
 class PodServer:
@@ -28,6 +29,7 @@ class PodServer:
         made: each pod as it was asked for, the first first.
         comes_to: makes a new pod's status; ``then`` makes the next one, when the pod has been looked at three times.
         log: of every pod, each line with its time before it.
+        events: of every pod, reason and message.
         url: of the server.
     """
 
@@ -39,6 +41,7 @@ class PodServer:
         self.then: Callable[[Pod], Pod] | None = None
         self._looks: Counter[str] = Counter()
         self.log: list[str] = []
+        self.events: list[tuple[str, str]] = []
         self.url = ""
         self._lock = threading.Lock()
 
@@ -76,6 +79,9 @@ class PodServer:
         resource = "pods/log" if below == "log" else "pods"
         if refused := self.refuses.get(f"{method} {resource}"):
             return refused[0], _status(*refused)
+        if _pods == "events":
+            items = [{"reason": reason, "message": message, **_EVENT} for reason, message in self.events]
+            return 200, {"kind": "EventList", "apiVersion": "v1", "items": items}
         with self._lock:
             if method == "POST":
                 return 201, self._created(namespace, body)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+KEPT = 60  # rounds of "boosts" that are saved when it waits
 PROFILES: dict[str, Any] = {
-    "cpu-small": {"cpu": 0.8, "memory_mb": 1500},
+    "cpu-small": {"cpu": 0.8, "cpu_limit": 1.5, "memory_mb": 1500, "memory_limit_mb": 1600},
     "spark-small": {"cpu": 1.2, "memory_mb": 2500},
     "tight": {"cpu": 0.8, "memory_mb": 600, "memory_cap_mb": 1400},
     "gpu-1": {"cpu": 0.8, "memory_mb": 1000, "gpus": 1},
@@ -65,12 +66,40 @@ with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1,
         pod={"service_account_name": "tradewind-spark"},
     )
 """
-DAGS = {"spread": _SPREAD, **{name: _DAG.format(arguments=arguments) for name, arguments in _TASKS.items()}}
+_SWEEP = """
+from datetime import datetime
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from tradewind.operators import sweep_tasks
+
+with DAG(Path(__file__).parent.name, schedule=None, start_date=datetime(2013, 1, 1), params={"nonce": Param("", type="string")}):
+    sweep_tasks(
+        space={"C": {"low": 0.01, "high": 10.0, "log": True}}, metric="logloss", sampler="tpe", trials=4, batch=2, parallel=2,
+        train="train:train", dataset="rows.parquet", label_column="y", profile="cpu-small", retries=0,
+        train_params={"what": "waits", "amount": 8, "nonce": "{{ params.nonce }}"},
+    )
+"""
+DAGS = {"spread": _SPREAD, "sweep": _SWEEP, **{name: _DAG.format(arguments=arguments) for name, arguments in _TASKS.items()}}
 
 TRAIN = """
 import time
 
 from sklearn.linear_model import LogisticRegression
+from xgboost import XGBClassifier
+from xgboost.callback import TrainingCallback
+
+
+class Waits(TrainingCallback):  # in round 66: what came after the last save is lost with the process
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def after_iteration(self, model, epoch, evals_log):
+        if epoch == 65:
+            print("waiting in round 66", flush=True)
+            time.sleep(self.seconds)
+        return False
 
 
 def train(dataset, params):
@@ -85,9 +114,14 @@ def train(dataset, params):
     elif what == "waits":
         print("waiting", flush=True)
         time.sleep(amount)
+    elif what == "boosts":
+        again = dataset.checkpoint.resumed_from is not None
+        model = XGBClassifier(n_estimators=200, callbacks=[] if again else [Waits(amount)])
+        dataset.checkpoint.fit(model, dataset.train.X, dataset.train.y)
+        return model.set_params(callbacks=None)
     elif what == "raises":
         raise KeyError("no column of that name")
-    return LogisticRegression().fit(dataset.train.X, dataset.train.y)
+    return LogisticRegression(C=params.get("C", 1.0)).fit(dataset.train.X, dataset.train.y)
 """
 
 FEATURES = """

@@ -9,7 +9,8 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,40 @@ class Cluster:
     def force_delete(self, pod: Any) -> None:
         self.core.delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=0)
 
-    def occupy_gpus(self, count: int, image: str) -> str:
-        """A pod of somebody else's that holds GPUs; its name."""
+    def delete_pod(self, pod: Any) -> None:
+        """As `kubectl delete` does: it is told, and has half a minute to end."""
+        self.core.delete_namespaced_pod(pod.metadata.name, self.namespace)
+
+    @contextmanager
+    def tainted(self, node: str) -> Iterator[None]:
+        """For the time of the block no pod may be on the node: what an administrator does to one that is gone."""
+        taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+        before = self.core.read_node(node).spec.taints or []
+        self.core.patch_node(node, {"spec": {"taints": [*before, taint]}})
+        try:
+            yield
+        finally:
+            left = [found for found in self.core.read_node(node).spec.taints or [] if found.key != taint["key"]]
+            self.core.patch_node(node, {"spec": {"taints": left}})
+
+    def is_ready(self, node: str) -> bool:
+        return any(c.type == "Ready" and c.status == "True" for c in self.core.read_node(node).status.conditions)
+
+    @contextmanager
+    def priority_class(self, value: int) -> Iterator[str]:
+        name = f"{self.namespace}-{value}"
+        self.scheduling.create_priority_class({"metadata": {"name": name}, "value": value})
+        try:
+            yield name
+        finally:
+            self.scheduling.delete_priority_class(name)
+
+    def occupy_gpus(self, count: int, image: str, priority_class: str) -> str:
+        """A pod of somebody else's that wants GPUs; its name."""
         body = {
             "metadata": {"generateName": "somebody-", "labels": {"who": "somebody"}},
             "spec": {
-                "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+                "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "priorityClassName": priority_class,
                 "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [{
                     "name": "c", "image": image, "imagePullPolicy": "IfNotPresent",

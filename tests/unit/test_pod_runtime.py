@@ -376,6 +376,23 @@ def test_limits_may_be_more_than_requests(task: Task, server: PodServer) -> None
     assert (spec.resources["cpu"], spec.resources["memory_mb"]) == (2, 450)
 
 
+@both
+def test_events_tell_what_took_a_pod_away(task: Task, server: PodServer, deferrable: bool) -> None:
+    """Preempted, it may be gone between two looks, and its status with it."""
+
+    def gone(pod: Pod) -> Pod:
+        del server.pods[pod["metadata"]["name"]]
+        server.then = None
+        return running()
+
+    server.comes_to = lambda pod: running() if len(server.made) == 1 else task.done(pod)
+    server.then = gone
+    server.events = [("Pulled", "Container image already present"), ("Preempted", "Preempted by pod b on node n")]
+    task.run(deferrable=deferrable)
+    (said,) = [line for line in task.said if line.startswith("The pod is lost: ")]
+    assert "not there any more: Preempted by pod b on node n (Preempted)." in said
+
+
 def test_a_replaced_pod_may_still_succeed(task: Task, server: PodServer) -> None:
     lost = {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"}
     server.comes_to = lambda pod: lost if len(server.made) < 3 else task.done(pod)

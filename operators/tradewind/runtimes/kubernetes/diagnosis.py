@@ -38,6 +38,8 @@ _UNFIT = tuple(
         ("were unschedulable", "nodes that take no pods"),
     )
 )
+# Events' reasons: what takes a pod away before anybody can look at it.
+TAKEN_AWAY = ("Preempted", "TaintManagerEviction", "Evicted", "NodeNotReady")
 _GONE_S = 30.0  # seconds after a pod's grace period in which its node should have ended it
 
 
@@ -60,14 +62,15 @@ class Diagnosis:
     may_pass: bool = False
 
 
-def diagnose(pod: Any | None, container: str) -> Diagnosis:
+def diagnose(pod: Any | None, container: str, told: str = "somebody or something deleted it") -> Diagnosis:
     """Why a pod ended; None is a pod that is not there any more.
 
     Args:
         container: the name of the one that runs the step.
+        told: of a pod that is not there any more, why.
     """
     if pod is None:
-        return Diagnosis(end=End.LOST, message="the pod is not there any more: somebody or something deleted it")
+        return Diagnosis(end=End.LOST, message=f"the pod is not there any more: {told}")
     disruption = condition(pod, "DisruptionTarget")
     terminated = _terminated(pod, container)
     if terminated is not None and terminated.reason == "OOMKilled":

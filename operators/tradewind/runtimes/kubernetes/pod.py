@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from tradewind.contract import SPEC_VARIABLE
 from tradewind.errors import RuntimeUnavailable
-from tradewind.runtimes.kubernetes.diagnosis import End, cannot_start, diagnose, ended, running
+from tradewind.runtimes.kubernetes.diagnosis import TAKEN_AWAY, Diagnosis, End, cannot_start, diagnose, ended, running
 from tradewind.runtimes.kubernetes.lines import POSITION_ANNOTATION, Position, after
 from tradewind.runtimes.kubernetes.refusals import MARK_POD, READ_LOG, Refusals
 from tradewind.runtimes.kubernetes.request import MANAGED_BY, WORK_ANNOTATION
@@ -224,6 +224,19 @@ class StepPod(KubernetesPodOperator):
         except AirflowException as error:
             # That it failed. Whoever called looks at `last`; and what is under way here, a timeout say, goes on.
             self.log.debug("%s", error)
+
+    def diagnosis(self) -> Diagnosis:
+        """How it ended; of a pod that went before anybody looked at its end, Kubernetes' events may tell."""
+        told = ""
+        if self.last is None and self.pod is not None:
+            try:
+                found = self.client.list_namespaced_event(
+                    self.pod.metadata.namespace, field_selector=f"involvedObject.name={self.pod.metadata.name}"
+                )
+                told = next((f"{event.message} ({event.reason})" for event in found.items if event.reason in TAKEN_AWAY), "")
+            except (ApiException, HTTPError) as error:
+                self.log.debug("The pod's events cannot be read: %s", error)
+        return diagnose(self.last, self.base_container_name, **({"told": told} if told else {}))
 
     def is_istio_enabled(self, pod: V1Pod) -> bool:
         """To go by the step's container, whatever else somebody put into the pod and never ends."""

@@ -21,7 +21,7 @@ from tradewind.contract import StepSpec
 from tradewind.errors import RuntimeUnavailable, SpecError, StepFailed
 from tradewind.profiles import Profile
 from tradewind.runtimes.base import Say
-from tradewind.runtimes.kubernetes.diagnosis import Diagnosis, End, diagnose
+from tradewind.runtimes.kubernetes.diagnosis import Diagnosis, End
 from tradewind.runtimes.kubernetes.pod import StepPod
 from tradewind.runtimes.kubernetes.request import image_reference, pod_arguments
 from tradewind.runtimes.kubernetes.waiting import EVERY_S, minutes
@@ -113,7 +113,7 @@ class KubernetesRuntime:
                 return self._store.get_spec(spec_uri)
             if self._killed:
                 break
-            found = diagnose(pod.last, pod.base_container_name)
+            found = pod.diagnosis()
             memory_mb = int(spec.resources["memory_mb"])
             may_grow = memory_mb < self._profile.largest_memory_mb and "container_resources" not in self._own
             if found.end is End.OUT_OF_MEMORY and may_grow:
