@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from live import until
+from postgresql_server import LOGIN, postgresql
 
 from tradewind.contract import ArtifactRef, StepManifest
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.local.process import free_port
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 JARS = Path(__file__).parents[2] / "images" / "data" / "jars"
 pytestmark = pytest.mark.cluster
-TABLE = """
-CREATE TABLE "Flights" AS
-SELECT x AS id, x % 2 AS late, 'N' || x % 5 AS tailnum, timestamptz '2013-01-01 00:00Z' + x * interval '1 minute' AS at
-FROM generate_series(1, 5000) AS x;
-CREATE USER reader PASSWORD 'a reader''s secret';
-GRANT SELECT ON "Flights" TO reader;
-"""
 COPYING = """
 def build(spark, sources, params):
     return sources["flights"]
@@ -34,38 +25,8 @@ def build(spark, sources, params):
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its address; a reader has a password."""
-    folder = tmp_path_factory.mktemp("postgresql")
-    data = folder / "data"
-    data.mkdir()
-    for path in (folder, data):
-        shutil.chown(path, "postgres", "postgres")
-    for parent in [p for p in folder.parents if p.name.startswith(("pytest-", "popen-"))]:
-        parent.chmod(0o755)
-    as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"] if os.geteuid() == 0 else []
-    (folder / "password").write_text("owner")
-    (folder / "password").chmod(0o644)
-    making = ["-D", str(data), "-U", "owner", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
-    assert PROGRAMS, "no PostgreSQL: apt-get install postgresql"
-    subprocess.run([*as_owner, str(PROGRAMS[-1] / "initdb"), *making], check=True, capture_output=True)
-    port = str(free_port())
-    listening = ["-c", "listen_addresses=127.0.0.1", "-p", port, "-k", str(folder)]
-    with (folder.parent / "postgresql.log").open("wb") as log:
-        server = subprocess.Popen(
-            [*as_owner, str(PROGRAMS[-1] / "postgres"), "-D", str(data), *listening], stderr=log, stdout=log
-        )
-    psql = ["psql", "-h", "127.0.0.1", "-p", port, "-U", "owner", "-d", "postgres", "-v", "ON_ERROR_STOP=1"]
-    environment = {**os.environ, "PGPASSWORD": "owner"}
-    try:
-        until(
-            lambda: subprocess.run([*psql, "-c", "SELECT 1"], env=environment, capture_output=True).returncode == 0,
-            within_s=60, what="the database's answer",
-        )  # fmt: skip
-        subprocess.run(psql, input=TABLE, env=environment, text=True, check=True, capture_output=True)
-        yield f"jdbc:postgresql://127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait()
+    with postgresql(tmp_path_factory.mktemp("postgresql")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +43,8 @@ Read = Callable[..., StepManifest]
 @pytest.fixture
 def read(run_step: Read, tmp_path: Path, driver: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     monkeypatch.setenv("SPARK_DIST_CLASSPATH", f"{driver}/*")
-    monkeypatch.setenv("PGUSER", "reader")
-    monkeypatch.setenv("PGPASSWORD", "a reader's secret")
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "features.py").write_text(COPYING)
 
     def run(uri: str) -> StepManifest:

@@ -18,9 +18,11 @@ from typing import Any
 
 from tradewind.contract import POD_NAME_VARIABLE, StepSpec
 from tradewind.errors import SpecError
+from tradewind.store import Store
 from tradewind_steps.executor import CODE_VARIABLE, FOLDER_VARIABLE
 from tradewind_steps.features.places import s3a_settings
 from tradewind_steps.features.pods import Pod, Pods
+from tradewind_steps.features.watch import Watch
 
 log = logging.getLogger("tradewind")
 
@@ -85,7 +87,7 @@ class Cluster:
     pods: Pods
     pod: Pod
     container: dict[str, Any]
-    code_uri: str | None
+    spec: StepSpec
 
     @classmethod
     def of(cls, spec: StepSpec) -> Cluster | None:
@@ -111,9 +113,10 @@ class Cluster:
                 "see [tradewind] service_account; the chart's value steps.sparkExecutors gives these rights"
             )
         pod, container = pods.own()
-        return cls(
-            executors=executors, pods=pods, pod=pod, container=container, code_uri=spec.code.uri if spec.code else None
-        )  # fmt: skip
+        return cls(executors=executors, pods=pods, pod=pod, container=container, spec=spec)
+
+    def watch(self) -> Watch:
+        return Watch(self.pods, self.selector, store=Store(self.spec.store_uri), logs_uri=f"{self.spec.outputs_uri}/executors")
 
     def settings(self, scratch: Path, code: Path | None) -> dict[str, str]:
         """Spark's configuration; the template of an executor's pod is written to ``scratch``."""
@@ -156,8 +159,11 @@ class Cluster:
             }
         else:
             settings["spark.executor.instances"] = str(asked.most)
-        if self.code_uri and code:
-            settings |= {f"spark.executorEnv.{CODE_VARIABLE}": self.code_uri, f"spark.executorEnv.{FOLDER_VARIABLE}": str(code)}
+        if self.spec.code and code:
+            settings |= {
+                f"spark.executorEnv.{CODE_VARIABLE}": self.spec.code.uri,
+                f"spark.executorEnv.{FOLDER_VARIABLE}": str(code),
+            }
         return settings
 
     @property

@@ -23,7 +23,6 @@ from pyspark.sql import SparkSession
 from tradewind.errors import StepFailed
 from tradewind_steps.features.executors import LOCAL_DIRS, Cluster
 from tradewind_steps.features.java import check_java
-from tradewind_steps.features.watch import Watch
 
 log = logging.getLogger("tradewind")
 
@@ -93,7 +92,7 @@ def spark_session(
         settings |= cluster.settings(scratch, code)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    watch = Watch(cluster.pods, cluster.selector) if cluster else None
+    watch = cluster.watch() if cluster else None
     try:
         with watch.running() if watch else nullcontext():
             spark = builder.getOrCreate()

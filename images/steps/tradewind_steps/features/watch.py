@@ -1,4 +1,5 @@
-"""Executors' pods while a session lasts: said in the step's log when they start, wait or end, and taken away.
+"""Executors' pods while a session lasts: said in the step's log when they start, wait or end, and taken away. What they said
+themselves is kept in the store.
 
 Spark is told to leave pods that ended: it would delete them before anybody could read why.
 """
@@ -12,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tradewind.errors import RuntimeUnavailable, StepFailed
+from tradewind.errors import RuntimeUnavailable, StepFailed, StoreError
+from tradewind.store import Store
 from tradewind_steps.features.pods import Pod, Pods
 
 log = logging.getLogger("tradewind")
@@ -21,20 +23,28 @@ _INTERVAL = 2.0  # seconds between two looks
 _PATIENCE = 600.0  # seconds for the first executor: a new node, a large image
 _HOPELESS_SECONDS = 20.0  # after which a pod that cannot start is believed
 _HOPELESS = ("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
-_LINES = 20
+_LINES = 20  # of one that failed, in the step's log
+_KEPT_LINES = 100_000
 
 
 class Watch:
     """Looks at the executors' pods of one step, from before the first is made.
 
+    Args:
+        selector: which pods these are.
+        store, logs_uri: where the file ``NAME.log`` of each goes before its pod does.
+        patience: seconds for the first one.
+
     Attributes:
         last: how the last one that failed did so; None while none has.
     """
 
-    def __init__(self, pods: Pods, selector: str, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, pods: Pods, selector: str, *, store: Store, logs_uri: str, patience: float = _PATIENCE) -> None:
         self.last: str | None = None
         self._pods = pods
         self._selector = selector
+        self._store = store
+        self._logs_uri = logs_uri
         self._patience = patience
         self._said: set[tuple[str, str]] = set()
         self._trouble: tuple[float, str] | None = None  # since when a pod cannot start, and why
@@ -53,7 +63,7 @@ class Watch:
             self._look()  # why the last ones ended, if not by themselves
             with suppress(RuntimeUnavailable):
                 for pod in self._pods.labelled(self._selector):
-                    self._pods.delete(pod["metadata"]["name"])
+                    self._delete(pod)
 
     def wait_for_first(self, there: Callable[[], bool]) -> None:
         """Raises StepFailed where none comes up; says what its pod waits for."""
@@ -86,7 +96,7 @@ class Watch:
             elif phase == "Failed":
                 self._failed(name, pod)
             elif phase == "Succeeded":
-                self._delete(name)
+                self._delete(pod)
         if not troubled:
             self._trouble = None
 
@@ -116,13 +126,25 @@ class Watch:
                 log.warning("  %s | %s", name, line)
         except RuntimeUnavailable as error:
             log.warning("  what it said cannot be read: %s", error)
-        self._delete(name)
+        self._delete(pod)
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, pod: Pod) -> None:
+        name = pod["metadata"]["name"]
+        if pod["status"].get("phase") != "Pending":
+            self._keep(name)
         try:
             self._pods.delete(name)
         except RuntimeUnavailable as error:
             self._say(name, str(error))
+
+    def _keep(self, name: str) -> None:
+        uri = f"{self._logs_uri}/{name}.log"
+        try:
+            self._store.write(uri, "\n".join([*self._pods.last_lines(name, _KEPT_LINES), ""]).encode())
+        except (RuntimeUnavailable, StoreError) as error:
+            self._say(name, f"What executor {name} said could not be kept: {error}")
+        else:
+            self._say(name, f"What executor {name} said: {uri}")
 
     def _say(self, name: str, line: str) -> None:
         if (name, line) not in self._said:
