@@ -18,7 +18,7 @@ from live import until
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RolloutAborted, RuntimeUnavailable
 from tradewind.registry import CHAMPION, ModelVersion, model_tags
-from tradewind.rollout.driver import Driver
+from tradewind.rollout.driver import Driver, Replay
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving.base import Serving
@@ -112,16 +112,19 @@ class Alias:
         pass
 
 
-def roll_out(
-    serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET, spec: RolloutSpec | None = None
-) -> Record:
-    """A rollout to its end, by default the plain one; raises where it was taken back."""
+def begin(
+    serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET, spec: RolloutSpec | None = None,
+    replay: Replay | None = None,
+) -> Driver:  # fmt: skip
+    """Who carries on a rollout that has just begun, by default the plain one."""
     alias.models[version] = model
     registry: Any = alias
     hands = Driver(
-        serving=serving, registry=registry, store=Store(model.uri), target=target, holder=f"test / {version}", lock_timeout_s=5
-    )
-    stable = next((v for v in serving.observe(target).weights if v != version), None)
+        serving=serving, registry=registry, store=Store(model.uri), target=target, holder=f"test / {version}", lock_timeout_s=5,
+        replay=replay,
+    )  # fmt: skip
+    weights = serving.observe(target).weights
+    stable = max((v for v in weights if v != version), key=lambda v: weights[v], default=None)
 
     def make(now: float) -> Record:
         return Record(
@@ -130,7 +133,14 @@ def roll_out(
         )  # fmt: skip
 
     hands.begin(make, attempt="new")
-    record = hands.finish(poll_s=0.05)
+    return hands
+
+
+def roll_out(
+    serving: Serving, alias: Alias, version: str, model: ArtifactRef, target: str = TARGET, spec: RolloutSpec | None = None
+) -> Record:
+    """A rollout to its end; raises where it was taken back."""
+    record = begin(serving, alias, version, model, target, spec).finish(poll_s=0.05)
     if record.phase == "rolled_back":
         raise RolloutAborted(record.reason)
     return record

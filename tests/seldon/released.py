@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from seldon_place import Place
 from served import Alias, example, roll_out
 
 from tradewind.cli.traffic import Traffic
+from tradewind.errors import RuntimeUnavailable
 from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
@@ -65,14 +67,22 @@ class Released:
         until(lambda: driver.tick() and self.weights.get("2") == weight, within_s=120, what=f"{weight}%")
 
     def finished(self) -> tuple[Record, float]:
-        """The rollout carried to its end, and the seconds from the decision to take it back until it got no more requests."""
+        """The rollout carried to its end, and the seconds from the decision to take it back until it got no more requests; 0
+        where it was not taken back. What is not to be had now is asked for again, as the trigger does."""
         driver, zero = self.driver(), 0.0
-        while not (record := driver.tick().record).ended:
+        while not (record := self._looked(driver)).ended:
             if record.phase == "roll_back" and not zero and self.weights == {"1": 100}:
                 zero = time.time()
             time.sleep(0.1)
-        decided = next(event["at"] for event in record.events if event["phase"] == "roll_back")
-        return record, (zero or time.time()) - decided
+        decided = next((event["at"] for event in record.events if event["phase"] == "roll_back"), None)
+        return record, (zero or time.time()) - decided if decided else 0.0
+
+    def _looked(self, driver: Driver) -> Record:
+        with suppress(RuntimeUnavailable):
+            return driver.tick().record
+        record = driver.record()
+        assert record
+        return record
 
     @property
     def weights(self) -> dict[str, int]:

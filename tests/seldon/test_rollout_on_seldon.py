@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from faults import FAULTS
-from live import until
+from live import again_and_again, until
 from released import CANARY, LONG, NAME, TARGET, Released, errors, failed, names
 from seldon_child import FileAlias
 from seldon_place import NAMESPACE, Place
@@ -142,6 +142,52 @@ def test_what_an_operator_forgets_is_cleaned_up(released: Released, monkeypatch:
     finally:
         released.seldon.kube.ask("DELETE", f"{path}/full")
     released.assert_all_old()
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(released: Released, bad: bool) -> None:
+    """Another writer changes the same SeldonDeployment all the time: most writes are made from what is no more."""
+    expected, name = ("1" if bad else "2"), "a storm of conflicts, taken back" if bad else "a storm of conflicts"
+    path, writes = released.seldon.path("seldondeployments", NAME), 0
+
+    def meddle() -> None:
+        nonlocal writes
+        writes += 1
+        released.seldon.kube.ask("PATCH", path, {"metadata": {"annotations": {"meddled": str(writes)}}})
+
+    with FAULTS.injected(f"{name}, on seldon") as fault, again_and_again(meddle, every_s=0.1), released.traffic() as load:
+        released.begin(LONG if bad else CANARY)
+        if bad:
+            released.until_canary(25)
+            released.spoil(errors)
+        record, to_zero = released.finished()
+        print(f"{record.phase}, {writes} writes of another, {to_zero:.1f} s from the decision; {dict(load.answers)}")
+        weights, versions = released.weights, set(released.serving.observe(TARGET).versions)
+        wrong = (weights, released.alias.champion) != ({expected: 100}, expected)
+        fault.rollout(wrong=wrong, stranded=versions != {expected})
+        assert (wrong, versions) == (False, {expected}), record.reason
+        assert to_zero < 10
+        assert bad or failed(load) == {}
+
+
+def test_a_route_changed_by_hand_is_put_back(released: Released) -> None:
+    """By Seldon's operator, or by the next tick."""
+    with FAULTS.injected("a VirtualService changed by hand, on seldon") as fault, released.traffic() as load:
+        released.begin({**CANARY, "steps": [{"weight": 20, "bake_s": 10}]})
+        released.until_canary(20)
+        route = released.seldon.get("virtualservices", NAME)
+        for found, weight in zip(route["spec"]["http"][0]["route"], (50, 50), strict=True):
+            found["weight"] = weight
+        path = released.seldon.path("virtualservices", NAME)
+        released.seldon.kube.ask("PATCH", path, {"spec": {"http": route["spec"]["http"]}})
+        driver = released.driver()
+        until(lambda: driver.tick() and released.weights == {"1": 80, "2": 20}, within_s=10, what="20% again")
+        record = driver.finish(poll_s=0.3)
+        versions = set(released.serving.observe(TARGET).versions)
+        wrong = (released.weights, released.alias.champion) != ({"2": 100}, "2")
+        fault.rollout(wrong=wrong, stranded=versions != {"2"})
+        assert (record.phase, wrong, versions) == ("done", False, {"2"}), record.reason
+    assert failed(load) == {}
 
 
 def test_killed_in_each_phase_another_process_goes_on(released: Released, tmp_path: Path) -> None:

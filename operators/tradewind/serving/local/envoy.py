@@ -90,9 +90,12 @@ class Envoy:
         return sum(entry["value"] for entry in answer["stats"] if entry.get("name") == name)
 
     async def statistics(self, target: str, clusters: dict[str, str]) -> dict[str, dict[str, Any]]:
-        """`read_statistics` of each version's cluster."""
+        """`read_statistics` of each version's cluster; RuntimeUnavailable where Envoy does not tell its counts."""
         pattern = config.statistics_filter(target)
-        answer = await self._get("/stats", format="json", filter=pattern, histogram_buckets="detailed")
+        try:
+            answer = await self._get("/stats", format="json", filter=pattern, histogram_buckets="detailed")
+        except httpx.HTTPError as error:
+            raise RuntimeUnavailable(f"Envoy does not tell its counts: {error or type(error).__name__}") from error
         return {version: config.read_statistics(answer, cluster) for version, cluster in clusters.items()}
 
     def _prepare(self) -> list[str]:

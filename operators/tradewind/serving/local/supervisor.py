@@ -163,8 +163,9 @@ class Supervisor:
                 self._set_weights(target, weights)
                 await self._envoy.put_routes(self._upstreams())
             except BaseException:
-                self._set_weights(target, before)
-                await self._envoy.put_routes(self._upstreams())
+                if not even_unready:  # what is taken back is not given again: Envoy reads its file, even where it does not say so
+                    self._set_weights(target, before)
+                    await self._envoy.put_routes(self._upstreams())
                 raise
 
     async def mirror(self, target: str, version: str, percent: int) -> None:
