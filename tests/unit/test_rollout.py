@@ -11,6 +11,7 @@ import pytest
 from rollout_world import ALL_NEW, ALL_OLD, CANARY, MIRROR, PASSED, TARGET, Behaviour, World
 
 from tradewind.errors import RolloutAborted
+from tradewind.rollout.hands import roll_back
 from tradewind.rollout.record import Record
 
 
@@ -137,6 +138,25 @@ def test_what_clients_send_today_is_asked_of_the_new_version_first(
     monkeypatch.setattr(world, "infer", answer)
     world.begin("2", CANARY)
     assert world.to_the_end().reason == says
+    assert ("shift" in world.calls, world.state()) == (False, ALL_OLD)
+
+
+@pytest.mark.parametrize("signature", ["compatible", "any"])
+def test_another_signature_is_refused_before_any_request_unless_the_spec_lets_it(world: World, signature: str) -> None:
+    for version, kind in (("1", "long"), ("2", "string")):
+        file = Path(world.model(version).uri.removeprefix("file://")) / "MLmodel"
+        file.write_text(
+            f"""signature:\n  inputs: '[{{"type": "{kind}", "name": "hour", "required": true}}]'\n  outputs: null\n"""
+        )
+    world.versions["1"] = dataclasses.replace(world.versions["1"], digest=world.model("1").sha256)
+    world.begin("2", {**CANARY, "signature": signature})
+    record = world.to_the_end()
+    if signature == "any":
+        assert world.state() == ALL_NEW
+        assert roll_back(world.driver(), TARGET, by="ada", why="the clients cannot").phase == "done", "and back"
+        assert world.state() == ALL_OLD
+        return
+    assert "column 'hour': long there, string here" in record.reason
     assert ("shift" in world.calls, world.state()) == (False, ALL_OLD)
 
 

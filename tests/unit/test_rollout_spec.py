@@ -38,6 +38,7 @@ def test_what_is_given_and_what_is_not() -> None:
         ({"min_requests": True}, r"rollout\.min_requests: expected a whole number"),
         ({"alpha": 0}, r"rollout\.alpha: expected a number from 1e-09 to 0\.5, got 0"),
         ({"on_inconclusive": "wait"}, r"rollout\.on_inconclusive: expected one of: hold, roll_back, replay, got 'wait'"),
+        ({"signature": True}, r"rollout\.signature: expected one of: compatible, any, got True"),
         ({"replay": ["auc >= 0.6"]}, "there is no metric 'auc'; a replay model has|'auc'"),
         ({"replay": ["disagreement"]}, "Rule 'disagreement': expected"),
     ],

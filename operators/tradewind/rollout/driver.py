@@ -18,6 +18,7 @@ from tradewind.rollout import orders
 from tradewind.rollout.observed import Observed
 from tradewind.rollout.plan import Action, plan
 from tradewind.rollout.record import WAITING, Order, Record
+from tradewind.rollout.signature import same_signature
 from tradewind.rollout.smoke import TOLERANCE, compatible, smoke
 from tradewind.rollout.transitions import TAKEN_IN
 from tradewind.serving.base import Serving, VersionStatistics
@@ -290,9 +291,12 @@ class Driver:
         return record.to("roll_back", self._clock(), str(error), reason=str(error), noted=False)
 
     def _smoke(self, record: Record) -> float | None:
-        difference = smoke(self.serving, self._store, self.target, record.version, record.model, tolerance=self._smoke_tolerance)
-        if record.stable and record.champion == record.stable:
+        stable = None
+        if record.stable and record.champion == record.stable and record.spec.signature == "compatible":
             stable = model_of(self.registry.version(self.target, record.stable))
+            same_signature(self._store, self.target, record.version, record.model, stable)
+        difference = smoke(self.serving, self._store, self.target, record.version, record.model, tolerance=self._smoke_tolerance)
+        if stable:
             compatible(self.serving, self._store, self.target, record.version, stable)
         return difference
 

@@ -132,6 +132,7 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
     if version == champion.version:
         raise SpecError(f"{target} version {version} is the champion: name another with --to")
     model = model_of(hands.registry.version(target, version))
+    spec = RolloutSpec(signature="any")  # its clients may have come with the version that is taken back
 
     def make(now: float) -> Record:
         found = hands.registry.by_alias(target, CHAMPION)
@@ -141,8 +142,8 @@ def roll_back(hands: Driver, target: str, *, to: str | None = None, by: str, why
                 "when this was asked: look again"
             )
         return Record(
-            id=attempt_id(target, version, model, RolloutSpec(), by, now), target=target, version=version, model=model,
-            stable=champion.version, champion=champion.version, spec=RolloutSpec(), by=by, why=why,
+            id=attempt_id(target, version, model, spec, by, now), target=target, version=version, model=model,
+            stable=champion.version, champion=champion.version, spec=spec, by=by, why=why,
             lineage={"rolled_back": champion.version}, since=now, started_at=now, updated_at=now,
         )  # fmt: skip
 

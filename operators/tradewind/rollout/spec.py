@@ -22,6 +22,7 @@ from tradewind.errors import SpecError
 from tradewind.rules import parse_rules
 
 INCONCLUSIVE = ("hold", "roll_back", "replay")
+SIGNATURES = ("compatible", "any")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class RolloutSpec:
         on_inconclusive: what then: ``hold`` for a person; ``roll_back``; ``replay``: go on where the replay has passed, else
             hold.
         hold_s: seconds that a held rollout waits for a person before it is rolled back.
+        signature: ``compatible``: what the champion's clients send must fit the new version, and its answer theirs; ``any``:
+            they know that it is another one.
         keep_stable_s: seconds that the old version stays ready after the switch, to go back to.
     """
 
@@ -76,6 +79,7 @@ class RolloutSpec:
     on_inconclusive: str = "hold"
     hold_s: float = 86_400.0
     keep_stable_s: float = 0.0
+    signature: str = "compatible"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -103,8 +107,9 @@ class RolloutSpec:
         if "replay" in given:
             given["replay"] = tuple(_list(given["replay"], "rollout.replay"))
             parse_rules(given["replay"], "replay")
-        if given.get("on_inconclusive", "hold") not in INCONCLUSIVE:
-            raise _wrong("rollout.on_inconclusive", f"one of: {', '.join(INCONCLUSIVE)}", given["on_inconclusive"])
+        for name, words in (("on_inconclusive", INCONCLUSIVE), ("signature", SIGNATURES)):
+            if given.get(name, words[0]) not in words:
+                raise _wrong(f"rollout.{name}", f"one of: {', '.join(words)}", given[name])
         if given.get("mirror") is not None:
             fields = _fields(given["mirror"], "rollout.mirror", MirrorStep)
             percent = int(_number(fields.get("percent", 100), "rollout.mirror.percent", 1, 100, whole=True))
