@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.looks import fixed_looks
 from benchmarks.measure import BUILD, ROOT, Figure
 from tradewind.cli import embedded
 from tradewind.cli.services import running
@@ -37,7 +38,7 @@ _LOAD = 100  # requests a second
 
 def rollout(envs: Path, repeat: int) -> list[Figure]:
     """Detection, false alarms and the price of the split."""
-    return [*detection(), *false_alarms(), *split(envs)]
+    return [*detection(), *false_alarms(), *fixed_looks(), *split(envs)]
 
 
 def detection() -> list[Figure]:
