@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinds import KINDS, MARKS, Kind
 from live import linked_home
 from served import Alias, Refer, Supervisor, roll_out
-from served import refer as refer_to_file
 
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import Serving
-from tradewind.serving.local.client import LocalServing
 
 
 @pytest.fixture(scope="session")
@@ -43,24 +42,25 @@ def seldon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("seldon", marks=pytest.mark.seldon)])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in KINDS])
 def serving_kind(request: pytest.FixtureRequest) -> str:
     """Which implementation of the seam."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def serving(serving_kind: str, request: pytest.FixtureRequest) -> Serving:
-    if serving_kind == "seldon":
-        return request.getfixturevalue("seldon").serving()  # type: ignore[no-any-return]
-    running: Supervisor = request.getfixturevalue("supervisor")
-    return LocalServing(folder=running.folder)
+def kind(serving_kind: str, request: pytest.FixtureRequest) -> Kind:
+    return KINDS[serving_kind](request)
 
 
 @pytest.fixture(scope="module")
-def refer(serving_kind: str, request: pytest.FixtureRequest) -> Refer:
-    """A model as the serving finds it."""
-    return request.getfixturevalue("seldon").refer if serving_kind == "seldon" else refer_to_file  # type: ignore[no-any-return]
+def serving(kind: Kind) -> Serving:
+    return kind.serving
+
+
+@pytest.fixture(scope="module")
+def refer(kind: Kind) -> Refer:
+    return kind.refer
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from faults import FAULTS
+from kinds import Kind
 from live import again_and_again, until
 from served import TARGET, Alias, Refer, begin, example, roll_out
 
@@ -21,15 +22,11 @@ from tradewind.rollout.driver import Driver
 from tradewind.rollout.record import Record
 from tradewind.rollout.spec import RolloutSpec
 from tradewind.serving.base import Serving
-from tradewind.serving.local.files import State
-from tradewind.serving.seldon.desired import deployment_name
-from tradewind.serving.seldon.statistics import Gateway
 
 CANARY: dict[str, Any] = {
     "steps": [{"weight": 20, "bake_s": 3}], "min_requests": 20, "patience_s": 4, "latency_ratio": 50, "answer_distance": 1,
 }  # fmt: skip
 OLD, AT_20 = {"1": 100}, {"1": 80, "2": 20}
-Kept = Callable[[str | None], None]
 
 
 class Canary:
@@ -81,34 +78,10 @@ def canary(serving_kind: str, serving: Serving, alias: Alias, refer: Refer, mode
 
 
 @pytest.fixture
-def blind(serving_kind: str, request: pytest.FixtureRequest, serving: Any) -> Iterator[Callable[[bool], None]]:
-    """Takes the proxy's counts away, and gives them back: its administration does not answer."""
-    if serving_kind == "local":
-        socket = Path(State.read(request.getfixturevalue("supervisor").folder).runtime) / "admin.sock"
-        away = socket.with_name("away")
-
-        def local(gone: bool) -> None:
-            (socket if gone else away).rename(away if gone else socket)
-            time.sleep(6 * gone)  # until connections that are kept alive have ended
-
-        yield local
-        if away.exists():
-            local(False)
-    else:
-        counts = serving._statistics
-        yield lambda gone: setattr(serving, "_statistics", Gateway("http://127.0.0.1:9/stats/prometheus") if gone else counts)
-        serving._statistics = counts
-
-
-@pytest.fixture
-def kept(serving_kind: str, request: pytest.FixtureRequest) -> Kept:
-    """Writes by hand what is kept of the rollout; None: takes it away."""
-    if serving_kind == "local":
-        file: Path = request.getfixturevalue("supervisor").folder / "records" / f"{TARGET}.json"
-        return lambda text: file.unlink() if text is None else file.write_text(text) and None
-    place = request.getfixturevalue("seldon")
-    path = place.path("configmaps", f"tradewind-rollout-{deployment_name(TARGET)}")
-    return lambda text: place.kube.ask("PATCH", path, {"data": {"record.json": text}}) and None
+def blind(kind: Kind) -> Iterator[Callable[[bool], None]]:
+    """Takes the counts away, and gives them back."""
+    yield kind.blind
+    kind.blind(False)
 
 
 def ended(hands: Driver) -> Record:
@@ -202,15 +175,15 @@ def test_a_canary_taken_out_by_hand_is_a_rollback(canary: Canary) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 1, "phase": "canary, please"}'])
-def test_a_record_spoilt_by_hand_is_named_and_nothing_moves(canary: Canary, kept: Kept, text: str) -> None:
+def test_a_record_spoilt_by_hand_is_named_and_nothing_moves(canary: Canary, kind: Kind, text: str) -> None:
     with canary.injected("a record spoilt by hand", ends="2"), canary.traffic() as load:
         hands = canary.until_canary()
         before = canary.serving.record(TARGET)
-        kept(text)
+        kind.write_record(TARGET, text)
         with pytest.raises((SpecError, StoreError), match="remove it, then roll out again"):
             hands.tick()
         assert canary.weights == AT_20
-        kept(None)
+        kind.write_record(TARGET, None)
         with pytest.raises(SpecError, match="Nothing was ever rolled out"):
             hands.tick()
         record = ended(canary.begin())
