@@ -54,7 +54,7 @@ class Fault:
         self.pods_left = (self.pods_left or 0) + len(list(pods))
 
     def rollout(self, *, wrong: bool, stranded: bool) -> None:
-        """A rollout that is over: whether it promoted what it was not to, and whether it left a version that nobody watches."""
+        """A rollout that is over: whether another is champion, or serves, than was to be; whether it left a version beside it."""
         self.wrong_promotions = (self.wrong_promotions or 0) + wrong
         self.stranded_canaries = (self.stranded_canaries or 0) + stranded
 

@@ -24,8 +24,10 @@ METRICS: dict[str, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "median_ae", "r2"),
     "replay": ("disagreement", "psi", "ks", "errors", "latency_ratio"),  # of two versions' answers to the same rows
     "drift": ("psi", "ks", "unseen", "missing"),  # of a column's values against those that a model was trained on
+    "canary": ("error_share", "p50", "p90", "p95", "p99"),  # of live requests: latencies in milliseconds
 }
-ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task not in ("replay", "drift") for name in names))
+_NO_TASKS = ("replay", "drift", "canary")
+ALL_METRICS = tuple(dict.fromkeys(name for task, names in METRICS.items() if task not in _NO_TASKS for name in names))
 
 _NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _RULE = re.compile(
@@ -88,7 +90,8 @@ def parse_rules(texts: Iterable[str], task: str | None = None) -> list[Rule]:
     """The rules as data.
 
     Args:
-        task: ``binary``, ``multiclass``, ``regression``, ``replay`` or ``drift`` where it is known: others' metrics are refused.
+        task: ``binary``, ``multiclass``, ``regression``, ``replay``, ``drift`` or ``canary`` where it is known: others' metrics
+            are refused.
 
     Raises:
         SpecError: a rule cannot be read or is about an unknown metric; names the rule and the metrics that there are.
@@ -106,6 +109,10 @@ def _parse(text: str, task: str | None) -> Rule:
         raise SpecError(f"Rule {text!r}: there is no metric {metric!r}; {there}")
     if task == "drift" and (column or found["champion"]):
         raise SpecError(f"Rule {text!r}: a rule about drift is of all columns: 'METRIC <= NUMBER', with >=, >, <= or <")
+    if task == "canary" and column:
+        raise SpecError(
+            f"Rule {text!r}: a rule about a canary is of all requests: 'METRIC <= NUMBER' or 'METRIC <= champion + NUMBER'"
+        )
     margin = float(f"{found['sign'] or ''}{found['margin'] or 0}" if found["champion"] else found["number"])
     return Rule(
         text=text, metric=metric, column=column, comparison=found["comparison"], champion=bool(found["champion"]), margin=margin

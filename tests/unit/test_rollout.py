@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rollout_world import ALL_NEW, ALL_OLD, CANARY, MIRROR, PASSED, TARGET, Beha
 from tradewind.errors import RolloutAborted
 from tradewind.rollout.hands import roll_back
 from tradewind.rollout.record import Record
+from tradewind.rollout.report import page
 
 
 def phases(record: Any) -> list[str]:
@@ -158,6 +160,43 @@ def test_another_signature_is_refused_before_any_request_unless_the_spec_lets_it
         return
     assert "column 'hour': long there, string here" in record.reason
     assert ("shift" in world.calls, world.state()) == (False, ALL_OLD)
+
+
+@pytest.mark.parametrize("spec", [CANARY, MIRROR])
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("p95 <= 6", "p95 7, expected <= 6$"),
+        ("p99 <= champion + 1", r"p99 7, expected <= champion \+ 1, which is 6$"),
+        ("error_share < 0.02", r"error_share 0\.04\d+, expected < 0\.02$"),
+    ],
+)
+def test_a_rule_of_ones_own_takes_a_version_back(world: World, spec: dict[str, Any], rule: str, says: str) -> None:
+    """What the tests let pass: both fail alike, and 7 ms are less than twice 5."""
+    world.behaviour = {"1": Behaviour(errors=0.05), "2": Behaviour(errors=0.05, ms=7)}
+    world.begin("2", {**spec, "rules": [rule]})
+    record = world.to_the_end()
+    assert (record.phase, world.state()) == ("rolled_back", ALL_OLD)
+    assert re.match(says, record.reason), record.reason
+    assert max((sample["weight"] for sample in record.samples), default=0) <= 10
+
+
+def test_rules_that_hold_are_told_with_their_figures(world: World) -> None:
+    world.begin("2", {**CANARY, "rules": ["p95 <= 6", "error_share <= champion + 0.01"]})
+    record = world.to_the_end()
+    assert record.phase == "done"
+    said = "no worse than version 1; p95 5, expected <= 6; error_share 0, expected <= champion + 0.01, which is 0.01"
+    assert said in " ".join(event["what"] for event in record.events)
+    assert "p95 5, expected &lt;= 6" in page(record)
+
+
+def test_a_rule_that_cannot_be_judged_is_for_a_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = world.statistics
+    without = lambda target: {v: dataclasses.replace(s, latency={}) for v, s in statistics(target).items()}  # noqa: E731
+    monkeypatch.setattr(world, "statistics", without)
+    world.begin("2", {**CANARY, "rules": ["p95 <= 6"]})
+    record = world.to_the_end()
+    assert (record.phase, record.reason) == ("held", "p95 unknown, expected <= 6")
 
 
 def test_errors_that_both_have_speak_against_neither(world: World) -> None:

@@ -11,7 +11,14 @@ from tradewind.rollout.spec import CanaryStep, RolloutSpec
 
 
 def test_what_is_given_and_what_is_not() -> None:
-    spec = RolloutSpec.from_dict({"steps": [{"weight": 5}, {"weight": 50, "bake_s": 1}], "replay": ["psi <= 0.2"], "mirror": {}})
+    spec = RolloutSpec.from_dict(
+        {
+            "steps": [{"weight": 5}, {"weight": 50, "bake_s": 1}],
+            "replay": ["psi <= 0.2"],
+            "rules": ["p95 <= champion + 20"],
+            "mirror": {},
+        }
+    )
     assert spec.steps == (CanaryStep(weight=5, bake_s=60.0), CanaryStep(weight=50, bake_s=1))
     assert spec.on_inconclusive == "hold"
     assert spec.mirror and spec.mirror.percent == 100
@@ -39,6 +46,13 @@ def test_what_is_given_and_what_is_not() -> None:
         ({"alpha": 0}, r"rollout\.alpha: expected a number from 1e-09 to 0\.5, got 0"),
         ({"on_inconclusive": "wait"}, r"rollout\.on_inconclusive: expected one of: hold, roll_back, replay, got 'wait'"),
         ({"signature": True}, r"rollout\.signature: expected one of: compatible, any, got True"),
+        ({"rules": "p95 <= 1"}, r"rollout\.rules: expected a list"),
+        (
+            {"rules": ["p97 <= 1"]},
+            r"rollout\.rules: Rule 'p97 <= 1': there is no metric 'p97'; .* error_share, p50, p90, p95, p99",
+        ),
+        ({"rules": ["slice(carrier).p95 <= 1"]}, r"rollout\.rules: .* is of all requests"),
+        ({"rules": ["p95"]}, r"rollout\.rules: Rule 'p95': expected"),
         ({"replay": ["auc >= 0.6"]}, "there is no metric 'auc'; a replay model has|'auc'"),
         ({"replay": ["disagreement"]}, "Rule 'disagreement': expected"),
     ],

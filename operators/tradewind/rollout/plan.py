@@ -33,7 +33,16 @@ from tradewind.rollout.transitions import (
     roll_back,
     unseen,
 )
-from tradewind.rollout.verdict import broken, drifted, guards, slow, worse_than_before
+from tradewind.rollout.verdict import (
+    broken,
+    broken_rules,
+    drifted,
+    guards,
+    kept_rules,
+    slow,
+    unread_rules,
+    worse_than_before,
+)
 
 Do = Literal["load", "unload", "smoke", "replay", "mirror", "shift", "alias", "withdraw", "note"]
 
@@ -158,9 +167,11 @@ def _judged(observed: Observed, record: Record, bake_s: float, what: str) -> Rec
             return record
         few = f"{answered} requests {what} in {waited:.0f} s, expected at least {record.spec.min_requests} to conclude"
         return inconclusive(observed, record, few)
-    if trouble := slow(record) or drifted(record):
+    if trouble := slow(record) or drifted(record) or broken_rules(record):
         return roll_back(observed, record, trouble)
-    return f"{answered} requests {what}: no worse than version {record.stable}"
+    if unknown := unread_rules(record):
+        return inconclusive(observed, record, unknown)
+    return f"{answered} requests {what}: no worse than version {record.stable}{kept_rules(record)}"
 
 
 def _held(observed: Observed, record: Record) -> Decision:

@@ -51,6 +51,9 @@ class RolloutSpec:
             ``slice(carrier).disagreement <= 0.2``. Without rules nothing is replayed.
         mirror: copies of live requests, whose answers nobody sees, before the canary; None: none.
         steps: the canary's shares, rising; none: no canary.
+        rules: limits on the new version's live figures, judged at the end of each step beside the tests: ``error_share``, of all
+            its requests so far, and the step's ``p50``, ``p90``, ``p95`` and ``p99`` in milliseconds, against a number or against
+            the version that serves: ``p95 <= champion + 20``. They are figures as they are: what chance does is not in them.
         min_requests: the new version must have answered so many in a step, copies too, or the step decides nothing.
         alpha: the chance, in a whole rollout, that the errors of a version that is as good as the champion roll it back
             for them; the tests on latency and answers have as much again each.
@@ -70,6 +73,7 @@ class RolloutSpec:
     replay: tuple[str, ...] = ()
     mirror: MirrorStep | None = None
     steps: tuple[CanaryStep, ...] = ()
+    rules: tuple[str, ...] = ()
     min_requests: int = 100
     alpha: float = 0.01
     latency_ratio: float = 2.0
@@ -85,6 +89,7 @@ class RolloutSpec:
         return {
             **dataclasses.asdict(self),
             "replay": list(self.replay),
+            "rules": list(self.rules),
             "steps": [dataclasses.asdict(step) for step in self.steps],
         }
 
@@ -104,9 +109,9 @@ class RolloutSpec:
         for name, (low, high) in _BOUNDS.items():
             if name in given:
                 given[name] = _number(given[name], f"rollout.{name}", low, high, whole=name in _WHOLE)
-        if "replay" in given:
-            given["replay"] = tuple(_list(given["replay"], "rollout.replay"))
-            parse_rules(given["replay"], "replay")
+        for name, task in (("replay", "replay"), ("rules", "canary")):
+            if name in given:
+                given[name] = _rules(given[name], f"rollout.{name}", task)
         for name, words in (("on_inconclusive", INCONCLUSIVE), ("signature", SIGNATURES)):
             if given.get(name, words[0]) not in words:
                 raise _wrong(f"rollout.{name}", f"one of: {', '.join(words)}", given[name])
@@ -145,6 +150,15 @@ def _steps(value: object) -> tuple[CanaryStep, ...]:
         weight = int(_number(given["weight"], f"{name}.weight", least, 99, whole=True))
         steps.append(CanaryStep(weight=weight, bake_s=_number(given.get("bake_s", 60.0), f"{name}.bake_s", 0, 1e6)))
     return tuple(steps)
+
+
+def _rules(value: object, name: str, task: str) -> tuple[str, ...]:
+    rules = tuple(_list(value, name))
+    try:
+        parse_rules(rules, task)
+    except SpecError as error:
+        raise SpecError(f"{name}: {error}") from error
+    return rules
 
 
 def _fields(value: object, name: str, kind: type) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tradewind.rollout.analysis import SLOW_QUANTILE, apart, evidence, further, log_likelihoods, quantile, slower
 from tradewind.rollout.observed import Observed
-from tradewind.rollout.record import Record
+from tradewind.rollout.record import Record, Traffic
+from tradewind.rules import Rule, parse_rules
 from tradewind.serving.base import ServedVersion
 
 UNREADY_S = 5.0  # how long a canary may not answer
@@ -72,3 +75,37 @@ def drifted(record: Record) -> str | None:
         f"answers: those of version {record.version} are distributed {apart(new, old):.2f} apart from those of version "
         f"{record.stable} to the same kind of requests, at most {record.spec.answer_distance:g} is allowed"
     )
+
+
+def broken_rules(record: Record) -> str | None:
+    """Which of the spec's rules the figures break."""
+    found = [said for holds, said in _ruled(record) if holds is False]
+    return "; ".join(found) or None
+
+
+def unread_rules(record: Record) -> str | None:
+    """Which of them cannot be judged: the figure is not to be had."""
+    found = [said for holds, said in _ruled(record) if holds is None]
+    return "; ".join(found) or None
+
+
+def kept_rules(record: Record) -> str:
+    """The figures of those that hold, for whoever reads the report."""
+    return "".join(f"; {said}" for holds, said in _ruled(record) if holds)
+
+
+def _ruled(record: Record) -> Iterator[tuple[bool | None, str]]:
+    """Of each rule whether it holds, None where that is not to be had; with its figures in words."""
+    new, old = record.of(record.version), record.of(record.stable)
+    for rule in parse_rules(record.spec.rules, "canary"):
+        value, bound = _figure(rule, new), rule.bound(_figure(rule, old))
+        said = f"{rule.metric} {'unknown' if value is None else f'{value:.4g}'}, expected {rule.expected}"
+        if rule.champion:
+            said += f", which is {'unknown' if bound is None else f'{bound:.4g}'}"
+        yield (None if value is None or bound is None else rule.holds(value, bound)), said
+
+
+def _figure(rule: Rule, traffic: Traffic) -> float | None:
+    if rule.metric == "error_share":
+        return traffic.errors / traffic.requests if traffic.requests else None
+    return quantile(traffic.latency, int(rule.metric.removeprefix("p")) / 100)
