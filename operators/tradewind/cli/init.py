@@ -102,11 +102,15 @@ def draft(data: Path, target: str, *, home: Path) -> dict[str, Any]:
 def _about(drafted: dict[str, Any]) -> list[str]:
     table = drafted["table"]
     task = {"regression": "a number", "binary": "two classes", "multiclass": f"{len(table['classes'])} classes"}[table["task"]]
-    kinds = ", ".join(f"{len(table[kind])} {kind}" for kind in _KINDS if table[kind])
+    kinds = ", ".join(_counted(len(table[kind]), kind) for kind in _KINDS if table[kind])
     rules = len(drafted["expectations"]["expectations"])
     return [
         f"{table['label']!r} is {task} ({table['task']}), learned from {kinds}; {drafted['rows']:,} rows, {rules} expectations"
     ]
+
+
+def _counted(number: int, kind: str) -> str:
+    return f"{number} {kind if number > 1 else _KINDS[kind].removeprefix('a ')}"
 
 
 def _doubtful(suite: dict[str, Any]) -> list[str]:
