@@ -1,4 +1,4 @@
-.PHONY: demo test test-cluster test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
+.PHONY: demo test test-cluster test-node test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
@@ -7,7 +7,10 @@ test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS=
 	.venv/bin/pytest -n 2 $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
-	.venv/bin/pytest -n 2 -m cluster $(ARGS)
+	.venv/bin/pytest -n 2 -m "cluster and not node" $(ARGS)
+
+test-node: setup    ## pods that lose their node, or their place on it: nothing else may run there meanwhile
+	.venv/bin/pytest -m node $(ARGS)
 
 test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in
 	.venv/bin/pytest -m seldon $(ARGS)

@@ -19,6 +19,7 @@ from on_kubernetes import Cluster
 from platform_under_test import Platform
 from test_failures_of_pods import ended, log, nothing_left
 
+pytestmark = pytest.mark.node
 # A command line that, with `stop` or `start` at its end, does so to the kubelet of the only node.
 KUBELET = os.environ.get("TRADEWIND_TEST_KUBELET")
 HOURS = 9000  # seconds: who is not disturbed does not end
