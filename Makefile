@@ -9,7 +9,7 @@ test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS=
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -n 2 -m "cluster and not node" $(ARGS)
 
-test-node: setup    ## pods that lose their node, or their place on it: nothing else may run there meanwhile
+test-node: setup    ## pods that lose their node, or their place on it: it takes the node from all that runs there, so a cluster for tests only
 	.venv/bin/pytest -m node $(ARGS)
 
 test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in

@@ -58,6 +58,7 @@ def main(folder: Path) -> None:
     save(folder / "optional", ModelSignature(inputs=with_optional, outputs=infer_signature(one, answers).outputs))
     save(folder / "narrow", infer_signature(one, answers.astype("float32")))
     save(folder / "classes", infer_signature(one, numpy.array([1, 0])))
+    save(folder / "column", infer_signature(one, numpy.array([[1], [0]])))
     save(folder / "words", infer_signature(one, pandas.DataFrame({"late": ["yes"]})))
     save(folder / "silent", None)
     pairs = [pair for pair in itertools.product(VALUES, VALUES) if taken(*pair)]

@@ -55,12 +55,10 @@ def differences(stable: Signature, new: Signature, *, custom: bool = False) -> l
 
 
 def _inputs(stable: Mapping[str, dict[str, Any]], new: Mapping[str, dict[str, Any]], custom: bool) -> Iterator[str]:
-    for name, column in stable.items():
-        there, here = _type(column), _type(new[name]) if name in new else None
-        if here is None:
-            if _required(column):
-                yield f"column {name!r}: {there} there, none here"
-        elif not (here == there or (there, here) in _TAKEN or (custom and {here, there} <= _NUMBERS)):
+    for name in [name for name in stable if name in new]:  # the servers leave out columns that a model does not know
+        column = stable[name]
+        there, here = _type(column), _type(new[name])
+        if not (here == there or (there, here) in _TAKEN or (custom and {here, there} <= _NUMBERS)):
             yield f"column {name!r}: {there} there, {here} here"
         elif _required(new[name]) and not _required(column):
             yield f"column {name!r}: optional {there} there, required {here} here"
@@ -96,8 +94,10 @@ def _type(column: Mapping[str, Any]) -> str:
 
 
 def _as_json(kind: str) -> str:
-    """Without the width of a number, which nobody sees in JSON."""
+    """Without the width of a number, which nobody sees in JSON; one answer a row is sent as a table of one column."""
     name, space, shape = kind.partition(" ")
+    if shape == "[-1]":
+        shape = "[-1, 1]"
     if name.startswith(("float", "double")):
         name = "fraction"
     elif name.startswith(("int", "uint", "long")):

@@ -5,6 +5,7 @@ Plain HTTP with the service account's token: a client library would cost the dri
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -110,7 +111,7 @@ class Pods:
             raise RuntimeUnavailable(
                 f"Kubernetes answers {error.code} to {method} {address.partition('?')[0]}: {said}"
             ) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter: an answer that breaks off
             raise RuntimeUnavailable(f"Kubernetes at {self.server} does not answer: {error}") from error
 
     def _token(self) -> str:

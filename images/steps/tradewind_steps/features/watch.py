@@ -45,6 +45,7 @@ class Watch:
         self._selector = selector
         self._store = store
         self._logs_uri = logs_uri
+        self._keeps = True
         self._patience = patience
         self._said: set[tuple[str, str]] = set()
         self._trouble: tuple[float, str] | None = None  # since when a pod cannot start, and why
@@ -130,7 +131,7 @@ class Watch:
 
     def _delete(self, pod: Pod) -> None:
         name = pod["metadata"]["name"]
-        if pod["status"].get("phase") != "Pending":
+        if self._keeps and pod["status"].get("phase") != "Pending":
             self._keep(name)
         try:
             self._pods.delete(name)
@@ -141,8 +142,11 @@ class Watch:
         uri = f"{self._logs_uri}/{name}.log"
         try:
             self._store.write(uri, "\n".join([*self._pods.last_lines(name, _KEPT_LINES), ""]).encode())
-        except (RuntimeUnavailable, StoreError) as error:
+        except RuntimeUnavailable as error:
             self._say(name, f"What executor {name} said could not be kept: {error}")
+        except StoreError as error:
+            self._keeps = False  # a store that does not answer is waited for once, not for each of them
+            self._say(name, f"What executors from {name} on said could not be kept: {error}")
         else:
             self._say(name, f"What executor {name} said: {uri}")
 

@@ -162,8 +162,10 @@ class Supervisor:
             try:
                 self._set_weights(target, weights)
                 await self._envoy.put_routes(self._upstreams())
-            except BaseException:
-                if not even_unready:  # what is taken back is not given again: Envoy reads its file, even where it does not say so
+            except BaseException as error:
+                # What is taken back is not given again: Envoy reads its file, even where it does not say so.
+                written = isinstance(error, RuntimeUnavailable | asyncio.CancelledError)
+                if not (even_unready and written):
                     self._set_weights(target, before)
                     await self._envoy.put_routes(self._upstreams())
                 raise
