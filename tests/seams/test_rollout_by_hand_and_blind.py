@@ -64,7 +64,7 @@ class Canary:
         with FAULTS.injected(f"{fault}, on {self.kind}") as counted:
             yield
             versions, wanted = set(self.serving.observe(TARGET).versions), ({ends: 100}, ends)
-            counted.rollout(wrong=(self.weights, self.alias.champion) != wanted, stranded=versions != {ends})
+            counted.rollout(wrong=(self.weights, self.alias.champion) != wanted, stranded=versions != set(self.weights))
             assert (self.weights, self.alias.champion, versions) == (*wanted, {ends})
 
     @property
