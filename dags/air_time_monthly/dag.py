@@ -81,10 +81,10 @@ with DAG(
         task_id="evaluate", model=model.output, dataset=features.output, slices=["origin"], **given("rules", "min_rows")
     )
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    rollout = {"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,
+               **given("replay", "min_requests")}  # fmt: skip
     if APPROVERS:
-        version = ApproveReleaseOperator(task_id="approve", version=version.output, approvers=APPROVERS, response_timeout=WAIT)
-    SeldonRolloutOperator(
-        task_id="rollout", version=version.output, **given("smoke_tolerance"),
-        rollout={"steps": "{{ params.canary }}", "on_inconclusive": "{{ params.without_them }}", "patience_s": 30,
-                 **given("replay", "min_requests")},
-    )  # fmt: skip
+        version = ApproveReleaseOperator(
+            task_id="approve", version=version.output, rollout=rollout, approvers=APPROVERS, response_timeout=WAIT
+        )
+    SeldonRolloutOperator(task_id="rollout", version=version.output, rollout=rollout, **given("smoke_tolerance"))

@@ -82,8 +82,9 @@ with DAG(
         task_id="evaluate", model=model.output, dataset=features.output, slices=["origin"], **given("rules", "min_rows")
     )
     version = RegisterModelOperator(task_id="register", name=NAME, model=model.output, gate=gate.output)
+    rollout = {"steps": "{{ params.canary }}", "patience_s": 30, **given("replay")}
     if APPROVERS:
-        version = ApproveReleaseOperator(task_id="approve", version=version.output, approvers=APPROVERS, response_timeout=WAIT)
-    SeldonRolloutOperator(
-        task_id="rollout", version=version.output, rollout={"steps": "{{ params.canary }}", "patience_s": 30, **given("replay")}
-    )
+        version = ApproveReleaseOperator(
+            task_id="approve", version=version.output, rollout=rollout, approvers=APPROVERS, response_timeout=WAIT
+        )
+    SeldonRolloutOperator(task_id="rollout", version=version.output, rollout=rollout)

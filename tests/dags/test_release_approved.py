@@ -184,6 +184,7 @@ def test_the_templates_chain_with_an_approval(dags: Dags) -> None:
         "features: peak memory, MB",
         "dataset of validate",
         "environment of train",
+        "<h2>Rollout</h2>",
     ):
         assert shown in text, shown
     champion = dags.registry.by_alias(name, CHAMPION)
