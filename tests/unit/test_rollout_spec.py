@@ -52,6 +52,7 @@ def test_what_is_given_and_what_is_not() -> None:
             r"rollout\.rules: Rule 'p97 <= 1': there is no metric 'p97'; .* error_share, p50, p90, p95, p99",
         ),
         ({"rules": ["slice(carrier).p95 <= 1"]}, r"rollout\.rules: .* is of all requests"),
+        ({"rules": ["p95 <= 1"]}, r"rollout\.rules: expected steps or a mirror"),
         ({"rules": ["p95"]}, r"rollout\.rules: Rule 'p95': expected"),
         ({"replay": ["auc >= 0.6"]}, "there is no metric 'auc'; a replay model has|'auc'"),
         ({"replay": ["disagreement"]}, "Rule 'disagreement': expected"),

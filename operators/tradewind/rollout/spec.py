@@ -123,7 +123,10 @@ class RolloutSpec:
             )
         if "steps" in given:
             given["steps"] = _steps(given["steps"])
-        return cls(**given)
+        spec = cls(**given)
+        if spec.rules and not spec.looks:
+            raise SpecError("rollout.rules: expected steps or a mirror, at whose end they are judged, got neither")
+        return spec
 
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
