@@ -18,10 +18,11 @@ import pytest
 from live import linked_home, until
 from served import CLI, TARGET, Alias, Refer, Supervisor, predict, refer, roll_out, variant
 
-from tradewind.errors import RolloutAborted, RuntimeUnavailable
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, TradewindError
 from tradewind.runtimes.environments import Environments
 from tradewind.serving.base import Serving
 from tradewind.serving.local.client import LocalServing
+from tradewind.serving.local.envoy_config import ROUTES
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,23 @@ def test_requests_go_back_even_to_a_version_that_does_not_answer_now(
     served.shift(TARGET, {"3": 100}, even_unready=True)
     assert served.observe(TARGET).weights == {"3": 100}
     until(lambda: _answers(served, models), within_s=60, what="an answer of version 3")
+    served.unload(TARGET, "4")
+
+
+def test_a_shift_that_could_not_be_written_is_not_believed(
+    supervisor: Supervisor, served: Serving, refer: Refer, models: Path
+) -> None:
+    served.load(TARGET, "4", refer(models / "trees"))
+    served.shift(TARGET, {"3": 90, "4": 10})
+    [routes] = supervisor.folder.rglob(ROUTES)
+    kept = routes.rename(routes.parent.parent / "kept.json")
+    routes.mkdir()  # in its place, so that nothing can be written there
+    with pytest.raises(TradewindError, match=ROUTES):
+        served.shift(TARGET, {"3": 100}, even_unready=True)
+    assert served.observe(TARGET).weights == {"3": 90, "4": 10}
+    routes.rmdir()
+    kept.rename(routes)
+    served.shift(TARGET, {"3": 100}, even_unready=True)
     served.unload(TARGET, "4")
 
 
