@@ -65,6 +65,7 @@ amounts = whole.drop(columns=["late", "time_hour"]).assign(
 save("amounts", amounts)
 kinds = np.array(["blue", "green", "red"])[(whole.hour // 8).to_numpy()]
 save("kinds", whole.drop(columns=["late", "time_hour"]).assign(kind=kinds, row=whole.index))
+save("odd_times", whole.assign(time_hour="soon"))
 (folder / "broken").mkdir()
 (folder / "broken" / "part-0.parquet").write_bytes(b"PAR1 and no more")
 mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()

@@ -63,6 +63,10 @@ def came(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -
     learning.evaluate("worse", "chance", "flights", "earlier", rules=["auc >= champion - 0.005"], champion_version="3")
     learning.evaluate("better", "good", "flights", "earlier", rules=["auc >= champion - 0.05"], champion_version="3")
     learning.evaluate("beside", "other", "other_data", "earlier", reference="early", slices=["carrier"])
+    learning.evaluate("data_gone", "good", "flights", "good_too", reference="never_made")
+    learning.evaluate("data_broken", "good", "flights", "good_too", reference="broken")
+    learning.evaluate("data_later", "good", "flights", "good_too", reference="early", reference_as_of="2012-01-01T00:00Z")
+    learning.evaluate("data_untimed", "good", "flights", "good_too", reference="odd_times", reference_as_of="2014-01-01T00:00Z")
     learning.evaluate("same_data", "good", "flights", "good_too", reference="flights")
     learning.evaluate("itself", "good", "flights", "good", rules=["auc > champion"], champion_version="3")
     learning.evaluate("knows", "earlier", "early", "good", rules=RULES)
@@ -161,6 +165,12 @@ def test_the_data_are_held_beside_the_champions(came: dict[str, Any]) -> None:
     assert columns["night"]["high"] == [1, 1]
     assert {column["column"] for column in data["columns"][:2]} == {"seats", "gate"}, "another type comes first"
     assert json.loads(text(came, "same_data", "verdict"))["data"] == {"rows": [4000, 4000], "columns": None}
+
+
+@pytest.mark.parametrize("name", ["data_gone", "data_broken", "data_later", "data_untimed"])
+def test_champions_data_that_cannot_be_compared_fail_no_gate(came: dict[str, Any], name: str) -> None:
+    assert verdict(came, name) == ("PASSED", [])
+    assert json.loads(text(came, name, "verdict"))["data"] is None
 
 
 def test_a_model_is_not_its_own_champion(came: dict[str, Any]) -> None:

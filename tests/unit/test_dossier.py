@@ -136,7 +136,8 @@ def test_how_far_answers_and_data_are_from_the_champions(known: Known, made: Rel
     assert text.index("&lt;AA&gt;") < text.index("0.001"), "those first where most answers differ"
     assert "<b>" not in text and HOSTILE not in text
     first = page.page(of(known, known.add("3", made.make("three"))), known.store)
-    assert "gone from the store" in first, "the gate knew nothing of the champion's data"
+    assert "Not known: the gate did not compare them." in first
+    assert "learned from is gone" not in first, "a gate that did not compare has not seen why"
     same = page.page(
         of(known, known.add("4", made.make("four", beside={"data": {"rows": [5, 5], "columns": None}}))), known.store
     )

@@ -67,10 +67,19 @@ def trained_by(steps: list[Made], model: ArtifactRef) -> Made | None:
     return next((made for made in reversed(steps) if any(ref.uri == model.uri for ref in made.manifest.outputs.values())), None)
 
 
-def trained_on(store: Store, model: ArtifactRef) -> StepSpec | None:
-    """What the training of a model was told, where its input ``dataset`` is still in the store."""
+def trained_on(store: Store, model: ArtifactRef, *, from_outside: bool = True) -> StepSpec | None:
+    """What the training of a model was told, where its input ``dataset`` is still there, as it was then.
+
+    Args:
+        from_outside: also where that lies outside the store's runs, where it is read once to see that nobody has changed it.
+    """
     trained = trained_by(steps_behind(store, model), model)
-    return trained.spec if trained and store.exists(trained.spec.inputs["dataset"].uri) else None
+    dataset = trained.spec.inputs.get("dataset") if trained else None
+    if trained is None or dataset is None:
+        return None
+    ours = _try_folder(store, dataset.uri) is not None
+    there = (ours or from_outside) and store.exists(dataset.uri)
+    return trained.spec if there and (ours or store.refer(dataset.uri).sha256 == dataset.sha256) else None
 
 
 def made_from(store: Store, model: ArtifactRef) -> dict[str, str]:

@@ -92,7 +92,7 @@ class DetectDriftOperator(StepOperator):
         if trained is None:
             raise SpecError(
                 f"Expected the dataset that version {champion.version} of {self.name} was trained on, and it is gone from the "
-                "store: release a version that is trained anew"
+                "store, or is another by now: release a version that is trained anew"
             )
         params = trained.params.get("train", trained.params)  # a sweep's trainings are told by one of its own
         self._trained = {

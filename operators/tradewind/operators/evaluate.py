@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tradewind.errors import GateFailed, SpecError
+from tradewind.errors import GateFailed, SpecError, StoreError
 from tradewind.operators.base import Input, StepOperator, as_of, number
 from tradewind.operators.links import ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tradewind.contract import ArtifactRef, StepManifest
+    from tradewind.contract import ArtifactRef, StepManifest, StepSpec
     from tradewind.registry import ModelVersion, Registry
     from tradewind.settings import Settings
     from tradewind.store import Store
@@ -82,7 +82,6 @@ class EvaluateModelOperator(StepOperator):
         return as_of(context)  # the model says by which column: the holdout ends where the training's rows did
 
     def resolved_inputs(self, store: Store, settings: Settings) -> dict[str, ArtifactRef]:
-        from tradewind.approval.lineage import trained_on
         from tradewind.registry import CHAMPION, Registry, model_of
 
         inputs = super().resolved_inputs(store, settings)
@@ -93,9 +92,20 @@ class EvaluateModelOperator(StepOperator):
         if champion:
             self._champion = champion
             inputs["champion"] = model_of(champion)
-            if trained := trained_on(store, inputs["champion"]):
+            if trained := self._training(store, inputs["champion"]):
                 inputs["reference"], self._reference_as_of = trained.inputs["dataset"], trained.as_of
         return inputs
+
+    def _training(self, store: Store, champion: ArtifactRef) -> StepSpec | None:
+        """What the champion's training was told, where the store keeps the data that it read: a file from outside may be written
+        over while the step reads it. None too where the store does not answer: what is told for information fails nothing."""
+        from tradewind.approval.lineage import trained_on
+
+        try:
+            return trained_on(store, champion, from_outside=False)
+        except (OSError, StoreError) as error:
+            self.log.warning("What the champion was trained on is not compared: %s", error)
+            return None
 
     def step_params(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+from tradewind.errors import StoreError, ValidationFailed
 from tradewind.rules import parse_rules
 from tradewind_steps.device import limit_threads
 from tradewind_steps.imports import Imports
@@ -106,18 +107,27 @@ def _put_requests(step: Step, holdout: Any, card: dict[str, Any], champion: dict
 
 
 def _data(step: Step, card: dict[str, Any], champion: dict[str, Any]) -> dict[str, Any] | None:
-    """The champion's training data beside these; None where they are gone from the store. ``columns`` is None where they are
-    the same."""
-    reference = step.spec.inputs.get("reference")
-    if reference is None:
+    """The champion's training data beside these; None where nobody can compare them: it is told for information, and fails
+    nothing. ``columns`` is None where they are the same."""
+    if "reference" not in step.spec.inputs:
         return None
+    import pyarrow as pa
+
+    try:
+        return _beside(step, card, champion)
+    except (ValidationFailed, pa.ArrowException, StoreError, OSError) as error:
+        log.warning("What the champion was trained on is not compared: %s", error)
+        return None
+
+
+def _beside(step: Step, card: dict[str, Any], champion: dict[str, Any]) -> dict[str, Any]:
     from tradewind_steps.drift.beside import beside
     from tradewind_steps.drift.table import Table
 
     as_of = step.params["reference_as_of"]
     then = Table(step.input_path("reference"), "reference", champion["time_column"], as_of)
     now = Table(step.input_path("dataset"), "dataset", card["time_column"], step.spec.as_of)
-    same = reference.sha256 == step.spec.inputs["dataset"].sha256 and then.rows == now.rows
+    same = step.spec.inputs["reference"].sha256 == step.spec.inputs["dataset"].sha256 and then.rows == now.rows
     return {"rows": [then.rows, now.rows], "columns": None if same else beside(then, now)}
 
 
