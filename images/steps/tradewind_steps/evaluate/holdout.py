@@ -116,10 +116,14 @@ class Holdout:
 
     def compare(self, champion: np.ndarray, challenger: np.ndarray) -> Measured:
         """How far two models' scores of all these rows are apart: what a replay says of answers, less errors and time."""
-        of_rows = {column: of_row.tolist() for column, (of_row, _) in self._groups.items()}
+        # By its place among the kept slices, all others being one: a column may have a value in every row.
+        of_rows = {
+            column: pd.Index(values).get_indexer(pd.Index(of_row)).astype(str).tolist()
+            for column, (of_row, values) in self._groups.items()
+        }
         beside = compare(_answers(champion), _answers(challenger), self.task, of_rows)
         slices = {
-            column: {value: _apart(beside.slices[column][value]) for value in values}
+            column: {value: _apart(beside.slices[column][str(place)]) for place, value in enumerate(values)}
             for column, (_, values) in self._groups.items()
         }
         return Measured(rows=beside.rows, metrics=_apart(beside).metrics, slices=slices)
