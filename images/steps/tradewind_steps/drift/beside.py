@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tradewind_steps.drift.compare import compare, known, own_texts
+from tradewind_steps.drift.compare import Texts, counted, known, own_texts, psi
 from tradewind_steps.drift.table import NUMBERS, TEXT, Table
 
 _NAMED = 5  # texts that came or went, the most frequent
@@ -18,14 +18,14 @@ _ORDERED = ("timestamp", "date")  # types whose texts are in the order of their 
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """One column of one table; ``low`` and ``high`` of numbers and times, ``texts`` by how often of texts."""
+    """One column of one table; ``low`` and ``high`` of numbers and times, ``numbers`` or ``texts`` where it has such."""
 
     type: str
     missing: float | None = None
     low: float | str | None = None
     high: float | str | None = None
-    texts: Counter[str] | None = None
-    values: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    texts: Texts | None = None
 
 
 def beside(then: Table, now: Table) -> list[dict[str, Any]]:
@@ -43,16 +43,18 @@ def beside(then: Table, now: Table) -> list[dict[str, Any]]:
 def _column(name: str, old: _Side | None, new: _Side | None) -> dict[str, Any]:
     sides = (old, new)
     facts = {what: [getattr(side, what) if side else None for side in sides] for what in ("type", "missing", "low", "high")}
-    texts = [side.texts if side else None for side in sides]
+    texts = [side.texts[0] if side and side.texts else None for side in sides]
     came: list[Any] | None = None
     went: list[Any] | None = None
     if texts[0] is not None and texts[1] is not None and not own_texts(texts[0]):
         came, went = _only(texts[1], texts[0]), _only(texts[0], texts[1])
-    psi = None
-    if old and new and old.values is not None and new.values is not None and (texts[0] is None) == (texts[1] is None):
-        psi = compare(name, old.values, new.values).metrics["psi"]
+    moved = None
+    if old and new and old.texts and new.texts:
+        moved = psi(old.texts, new.texts)
+    elif old and new and old.numbers is not None and new.numbers is not None:
+        moved = psi(old.numbers, new.numbers)
     counts = [None if found is None else len(found) for found in texts]
-    return {"column": name, **facts, "texts": counts, "came": came, "went": went, "psi": psi}
+    return {"column": name, **facts, "texts": counts, "came": came, "went": went, "psi": moved}
 
 
 def _only(mine: Counter[str], others: Counter[str]) -> list[Any]:
@@ -68,12 +70,13 @@ def _side(table: Table, name: str) -> _Side | None:
     if kind not in (NUMBERS, TEXT) and not kind.startswith(_ORDERED):
         return _Side(type=table.types[name])
     values = table.values(name, as_numbers=kind == NUMBERS)
+    if kind == TEXT:
+        found, rows = counted(values)
+        return _Side(type=table.types[name], missing=1 - found.total() / rows, texts=(found, rows))
     there = known(values)
     missing = 1 - len(there) / len(values)
-    if kind == TEXT:
-        return _Side(type=table.types[name], missing=missing, texts=Counter(there.tolist()), values=values)
     low, high = (there.min(), there.max()) if len(there) else (None, None)
     if kind == NUMBERS:
         low, high = (None, None) if low is None or high is None else (float(low), float(high))
-        return _Side(type=table.types[name], missing=missing, low=low, high=high, values=values)
+        return _Side(type=table.types[name], missing=missing, low=low, high=high, numbers=values)
     return _Side(type=table.types[name], missing=missing, low=low, high=high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ _VALUES = 20  # of texts: those that have a bin of their own
 _KS_ROWS = 1_000_000  # of more rows every n-th is taken
 
 Bins = tuple[list[str], np.ndarray, np.ndarray]  # names, and rows in each, then and now; the last is for missing values
+Texts = tuple[Counter[str], int]  # how often each is there, and of how many rows, those without one among them
+_Values = TypeVar("_Values", np.ndarray, Texts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Column:
 def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
     """Of numbers, missing ones NaN, or of texts (dtype object), missing ones None; at least one row of each."""
     as_numbers = then.dtype != object
-    bins, before, after = _numbers(then, now) if as_numbers else _texts(then, now)
+    bins, before, after = _numbers(then, now) if as_numbers else _texts(counted(then), counted(now))
     shares = list(zip(bins, (before / len(then)).tolist(), (after / len(now)).tolist(), strict=True))
     return Column(
         name=name,
@@ -50,6 +53,17 @@ def compare(name: str, then: np.ndarray, now: np.ndarray) -> Column:
         },
         shares=[share for share in shares if share[1] or share[2]],
     )
+
+
+def psi(then: _Values, now: _Values) -> float:
+    """The ``psi`` of `compare` alone, of numbers or of texts that are counted already."""
+    _, before, after = _texts(then, now) if isinstance(then, tuple) else _numbers(then, now)
+    return psi_of(before, after)
+
+
+def counted(texts: np.ndarray) -> Texts:
+    """Of dtype object, missing ones None."""
+    return Counter(known(texts).tolist()), len(texts)
 
 
 def _numbers(then: np.ndarray, now: np.ndarray) -> Bins:
@@ -67,14 +81,14 @@ def _numbers(then: np.ndarray, now: np.ndarray) -> Bins:
     return [*names, "missing"], counts[0], counts[1]
 
 
-def _texts(then: np.ndarray, now: np.ndarray) -> Bins:
+def _texts(then: Texts, now: Texts) -> Bins:
     """By the values that were most frequent, the rest of those that were there, and those that were not. Where most
     rows had a text of their own, another text says nothing: only whether there is one counts."""
-    before, after = Counter(known(then).tolist()), Counter(known(now).tolist())
+    before, _ = then
     named = sorted(before, key=lambda value: (-before[value], value))[:_VALUES]
     own = own_texts(before)
 
-    def counted(found: Counter[str], rows: int) -> np.ndarray:
+    def rows_in(found: Counter[str], rows: int) -> np.ndarray:
         there, missing = found.total(), rows - found.total()
         if own:
             return np.array([there, missing])
@@ -83,7 +97,7 @@ def _texts(then: np.ndarray, now: np.ndarray) -> Bins:
         return np.array([*frequent, there - sum(frequent) - new, new, missing])
 
     names = ["any text", "missing"] if own else [*named, "others", "new", "missing"]
-    return names, counted(before, len(then)), counted(after, len(now))
+    return names, rows_in(*then), rows_in(*now)
 
 
 def own_texts(texts: Counter[str]) -> bool:
