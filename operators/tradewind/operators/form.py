@@ -17,8 +17,8 @@ _NUMBER = r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?"
 _BOUND = rf"({_NUMBER}|champion( *[+-] *[0-9.]+([eE][+-]?[0-9]+)?)?)"
 _RISING = "list of steps whose weights rise"
 _INSTANT = "date or time such as 2013-07-01T12:00:00+00:00"
-_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
+_DAY = r"[0-9]{4}-?(0[1-9]|1[0-2])-?(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3])(:?[0-5][0-9](:?[0-5][0-9]([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 
 
 def _rise(steps: object) -> bool:
@@ -29,7 +29,7 @@ def _rise(steps: object) -> bool:
 
 
 def _is_instant(text: object) -> bool:
-    """A pattern cannot tell how many days a month has."""
+    """A pattern cannot tell how many days a month has, nor whether all of a text is written with its signs."""
     try:
         return not isinstance(text, str) or not text or bool(datetime.fromisoformat(text))
     except ValueError:
