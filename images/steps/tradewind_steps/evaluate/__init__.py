@@ -116,7 +116,7 @@ def _data(step: Step, card: dict[str, Any], champion: dict[str, Any]) -> dict[st
     try:
         return _beside(step, card, champion)
     except (ValidationFailed, pa.ArrowException, StoreError, OSError) as error:
-        log.warning("What the champion was trained on is not compared: %s", error)
+        log.warning("What the champion was trained on is not compared: %s", str(error).partition("\n")[0])
         return None
 
 
