@@ -47,7 +47,7 @@ PARAMS = {
     "max_depth": knob("Training", 5, "Depth of a tree", **AMOUNT, maximum=16),
     "learning_rate": knob("Training", 0.1, "Shrinkage per tree", type="number", exclusiveMinimum=0, maximum=1),
     "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
-    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules("regression")),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
     "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),

@@ -50,7 +50,7 @@ PARAMS = {
     "seed": knob("Sweep", 0, "Another one tries others", type="integer", minimum=0),
     "trees": knob("Training", 200, "Boosting rounds", **AMOUNT, maximum=5000),
     "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
-    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules("regression")),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
     "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),

@@ -47,7 +47,7 @@ PARAMS = {
     "learning_rate": knob("Training", 0.002, "Of AdamW, at the start", type="number", exclusiveMinimum=0, maximum=1),
     "require_gpu": knob("Training", False, "Fail where there is no GPU, instead of learning on a CPU", type="boolean"),
     "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
-    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules("binary")),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
     "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),

@@ -46,7 +46,7 @@ PARAMS = {
     "warning_cost": knob("Warning", 15.0, "What a warning costs, needed or not", **COST),
     "trees": knob("Training", 100, "Boosting rounds", **AMOUNT, maximum=5000),
     "max_depth": knob("Training", 6, "Depth of a tree", **AMOUNT, maximum=16),
-    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules()),
+    "rules": knob("Gate", RULES, "What must hold before a release", **form.rules("binary")),
     "min_rows": knob("Gate", 1000, "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
     "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),

@@ -48,7 +48,7 @@ PARAMS = {
     "learning_rate": knob("Training", 0.1, "Shrinkage per tree", type="number", exclusiveMinimum=0, maximum=1),
     "words": knob("Training", 200, "Words of a text column that are learned from, the most frequent", **AMOUNT, maximum=10000),
     "profile": knob("Training", "cpu-small", "Compute to train on", **form.profile()),
-    "rules": knob("Gate", TABLE["rules"], "What must hold before a release", **form.rules()),
+    "rules": knob("Gate", TABLE["rules"], "What must hold before a release", **form.rules(TABLE["task"])),
     "min_rows": knob("Gate", TABLE["min_rows"], "Holdout rows below which nothing is concluded", **AMOUNT),
     "replay": knob("Rollout", REPLAY, "How far its answers may be from the champion's", **form.rules("replay")),
     "canary": knob("Rollout", CANARY, "Its share in percent, and seconds, step by step", **form.canary()),

@@ -36,6 +36,28 @@ RECORD: dict[str, Any] = {
             ],
         ),
         (
+            {"approved_by": "anna", "approved_why": "as good as before", "why": "approved by anna: as good as before"},
+            [
+                "1970-01-01 00:00:01 UTC  released version 12, in place of 11",
+                f"    by {RUN}: approved by anna:",
+                "    as good as before",
+            ],
+        ),
+        (
+            {
+                "approved_by": "anna",
+                "approved_why": "as good as before",
+                "why": "promote by bo: seen enough",
+                "orders": [{"do": "promote", "by": "bo", "why": "seen enough"}],
+            },
+            [
+                "1970-01-01 00:00:01 UTC  released version 12, in place of 11",
+                f"    by {RUN}: promote by bo:",
+                "    seen enough",
+                "    approved by anna: as good as before",
+            ],
+        ),
+        (
             {"outcome": "rolled back", "serves": None, "by": "anna"},
             ["1970-01-01 00:00:01 UTC  rolled back version 12, nothing serves", "    by anna"],
         ),

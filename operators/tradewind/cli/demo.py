@@ -83,7 +83,7 @@ def demo(
             figures["seconds"] = round(time.monotonic() - started, 1)
             if json_file:
                 json_file.write_text(json.dumps(figures, indent=2) + "\n")
-            _summary(figures, addresses)
+            _summary(figures, addresses, leave=leave)
             if canary_fault:
                 show(figures["drill"], console)
             if not leave:
@@ -163,7 +163,7 @@ def _predict(rollout: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
+def _summary(figures: dict[str, Any], addresses: embedded.Addresses, *, leave: bool = False) -> None:
     validate, features, gate = (_holding(figures, key) for key in ("rows_quarantined", "columns", "challenger"))
     rollout, outputs = _rolled_out(figures), figures["prediction"]["outputs"]
     lines = {"Data": key_figure(validate), "Features": key_figure(features)}
@@ -186,7 +186,8 @@ def _summary(figures: dict[str, Any], addresses: embedded.Addresses) -> None:
     console.print(table, highlight=False)
     # Not through rich's wrapping: the lines are there to be copied.
     console.print(f"\nThe report of each step: {_run_page(addresses.airflow, figures['run'])}", highlight=False, soft_wrap=True)
-    console.print("\nAsk the model again, with the same row or another:", highlight=False)
+    until = " (without --exit it stays up for that)" if leave else ""
+    console.print(f"\nAsk the model again, with the same row or another{until}:", highlight=False)
     console.print(f"\n{figures['curl']}\n", markup=False, highlight=False, soft_wrap=True)
     model = figures["endpoint"].removesuffix("/infer")
     console.print(

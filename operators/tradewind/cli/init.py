@@ -148,6 +148,9 @@ The column `{label}` of `{file}`, learned from its other columns: a pipeline tha
 def _readme(name: str, file: str, table: dict[str, Any], said: list[str]) -> str:
     """A fitted copy's own: the template's is about its sample. Names come from the table: each is kept in its cell."""
     columns = {column: word for kind, word in _KINDS.items() for column in table[kind]}
+    for column, date in table["dates"].items():
+        parts = ", ".join(f"{column}_{part}{' (0 is Monday)' if part == 'weekday' else ''}" for part in date["parts"])
+        columns[column] += f": the model takes {parts}"
     columns |= {column: f"left out: {why}" for column, why in table["left_out"].items()}
     rows = "\n".join(f"| `{_cell(column)}` | {_cell(what)} |" for column, what in columns.items())
     lines = "\n".join(f"- {_cell(line)}" for line in said)

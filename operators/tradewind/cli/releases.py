@@ -53,7 +53,8 @@ def _lines(release: dict[str, Any]) -> list[str]:
         what = f"{release['outcome']} version {version}, " + (f"{serves} serves" if serves else "nothing serves")
     why = release["reason"] or release["why"]
     who = f"by {release['by']}" + (f": {why}" if why else "")
-    words = [f"{o['do'].replace('_', ' ')} by {o['by']}: {o['why']}" for o in release.get("orders", [])]
+    words = [f"approved by {release['approved_by']}: {release['approved_why']}"] if release.get("approved_by") else []
+    words += [f"{o['do'].replace('_', ' ')} by {o['by']}: {o['why']}" for o in release.get("orders", [])]
     below = [who, *(word for word in words if word not in why)]
     indent = " " * 4
     wrapped = [line for text in below for line in textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)]

@@ -60,7 +60,8 @@ def instant() -> dict[str, Any]:
 
 
 def rules(task: str | None = None) -> dict[str, Any]:
-    """Rules of a gate, a line each; ``replay``: of a rollout's replay; ``drift``: of a drift check."""
+    """Rules of a gate, a line each: of a ``binary``, ``multiclass`` or ``regression`` model, or of any; ``replay``: of a
+    rollout's replay; ``drift``: of a drift check."""
     metrics = "|".join(METRICS[task] if task else ALL_METRICS)
     part, bound = ("", _NUMBER) if task == "drift" else (_SLICE, _BOUND)
     pattern = rf"^ *{part}({metrics}) *(>=|<=|>|<) *{bound} *$"

@@ -124,7 +124,7 @@ def _classes(column: Column, series: pd.Series, present: int, holdout: float) ->
 def cannot_split(target: Target, times: Column) -> str | None:
     """Why the last rows by that time would make no holdout; None where they would."""
     if times.loose:
-        return "its dates are written in several ways"
+        return "its dates are written in several ways (written in one, the last rows could be held back)"
     if times.nulls + int(times.bad.sum()) > 0.005 * times.rows:
         return "some rows have none"
     series = times.values.to_pandas()[target.usable].dropna()
