@@ -58,6 +58,9 @@ def test_wrong_params_are_refused(platform: Platform) -> None:
         answer = platform.http.post("/dags/two_at_once/dagRuns", json={"logical_date": None, "conf": conf})
         assert answer.status_code in (400, 422), answer.text
         assert field in answer.text
+    with pytest.raises(SpecError, match=r"no param 'tres'; may it be 'trees'\?"):
+        platform.api.check_conf("two_at_once", {"min_rows": 200, "tres": 7})
+    platform.api.check_conf("two_at_once", {"trees": 7})
     assert platform.runs("two_at_once") == []
 
 

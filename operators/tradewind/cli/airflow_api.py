@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import graphlib
 import time
@@ -85,6 +86,15 @@ class AirflowApi:
         if paused:
             self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
         return paused
+
+    def check_conf(self, dag_id: str, conf: dict[str, Any]) -> None:
+        """Raises SpecError where the Dag has no param of some name: Airflow would take no notice of it."""
+        params = self._call("GET", f"/api/v2/dags/{dag_id}/details")["params"]
+        for name in conf:
+            if name not in params:
+                near = difflib.get_close_matches(name, params, 1)
+                may_be = f"may it be {near[0]!r}?" if near else f"it has: {', '.join(params)}"
+                raise SpecError(f"The Dag {dag_id} has no param {name!r}; {may_be}")
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run now; returns its id.

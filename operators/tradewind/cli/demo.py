@@ -59,6 +59,7 @@ def demo(
             console.print(f"Airflow: {addresses.airflow}  MLflow: {addresses.mlflow}", highlight=False, soft_wrap=True)
             api = AirflowApi(addresses.airflow)
             api.wait_for_dag(dag, since=now, timeout_s=90)
+            api.check_conf(dag, {**params, **challenger} if canary_fault else params)
             for run_id in api.abandon(dag, before=now):
                 console.print(
                     f"The earlier run {run_id} was interrupted when the demo ended. It is marked as failed.",
