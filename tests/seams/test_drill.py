@@ -38,11 +38,11 @@ def traffic(serving: Serving, models: Path, alias: Alias) -> Traffic:
     return Traffic(serving.observe(NAME).endpoint_url, rows_of(request))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "errors in copies"])
+@pytest.mark.parametrize("drilled", [*KINDS, "errors in copies"])
 def test_a_bad_version_is_taken_back(
-    serving: Serving, supervisor: Supervisor, models: Path, alias: Alias, traffic: Traffic, kind: str
+    serving: Serving, supervisor: Supervisor, models: Path, alias: Alias, traffic: Traffic, drilled: str
 ) -> None:
-    fault, _, copies = kind.partition(" in ")
+    fault, _, copies = drilled.partition(" in ")
     spec = RolloutSpec.from_dict({**CANARY, **({"mirror": {"bake_s": 5}} if copies else {})})
     asked = Traffic(*traffic.to)
     with next_version_is_bad(supervisor.folder.parent, NAME, fault), asked, pytest.raises(RolloutAborted, match=SAYS[fault]):

@@ -179,13 +179,15 @@ def test_what_predict_raises_is_an_error_and_a_clients_mistake_is_none(
     assert served.statistics(NAME)["6"].errors == before.errors + 1
 
 
-@pytest.mark.parametrize(("kind", "says"), [("errors", "errors: "), ("drift", "answers: those of"), ("crash", "ended by itself")])
+@pytest.mark.parametrize(
+    ("fault", "says"), [("errors", "errors: "), ("drift", "answers: those of"), ("crash", "ended by itself")]
+)
 def test_a_drills_bad_predictor_is_taken_back(
-    served: Serving, supervisor: Supervisor, models: Path, alias: Alias, kind: str, says: str
+    served: Serving, supervisor: Supervisor, models: Path, alias: Alias, fault: str, says: str
 ) -> None:
     spec = RolloutSpec.from_dict({"steps": [{"weight": 40, "bake_s": 4}], "min_requests": 30, "latency_ratio": 20})
     asked = Traffic(served.observe(NAME).endpoint_url, rows_of(example(models)))
-    with next_version_is_bad(supervisor.folder.parent, NAME, kind), asked, pytest.raises(RolloutAborted, match=says):
+    with next_version_is_bad(supervisor.folder.parent, NAME, fault), asked, pytest.raises(RolloutAborted, match=says):
         roll_out(served, alias, "7", refer(models / "predictor"), NAME, spec)
     assert (asked.ask(), alias.champion) == ("3", "3")
 
