@@ -87,7 +87,7 @@ def platform(
                 up.start(dataclasses.replace(service, patience=PATIENCE))
         up.wait(lambda service: None)
         platform = Platform(home=home, dags=dags, at=at)
-        platform.store = Store(options["store_uri"])
+        platform.store, platform.check = Store(options["store_uri"]), up.check
         for name in ["flight_delay", *jobs.DAGS]:
             platform.api.wait_for_dag(name, since=started, timeout_s=180)
         yield platform
