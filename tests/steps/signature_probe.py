@@ -2,7 +2,7 @@
 
 Runs in the train environment.
 
-Usage: ``python signature_probe.py FOLDER``; makes ``FOLDER/<name>`` each, and ``FOLDER/taken.json``: ``[[sent, wanted], ...]``.
+Usage: ``python signature_probe.py FOLDER``; makes ``FOLDER/<name>`` each, and prints ``[[sent, wanted], ...]``.
 """
 
 import itertools
@@ -61,8 +61,7 @@ def main(folder: Path) -> None:
     save(folder / "column", infer_signature(one, numpy.array([[1], [0]])))
     save(folder / "words", infer_signature(one, pandas.DataFrame({"late": ["yes"]})))
     save(folder / "silent", None)
-    pairs = [pair for pair in itertools.product(VALUES, VALUES) if taken(*pair)]
-    (folder / "taken.json").write_text(json.dumps(pairs))
+    print(json.dumps([pair for pair in itertools.product(VALUES, VALUES) if taken(*pair)]))
 
 
 main(Path(sys.argv[1]))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
+from learning import call
 
 from tradewind.contract import ArtifactRef
 from tradewind.errors import RolloutAborted
@@ -17,10 +16,19 @@ from tradewind.store import Store
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, environments: Environments) -> Path:
-    folder = tmp_path_factory.mktemp("signatures")
-    script = Path(__file__).with_name("signature_probe.py")
-    subprocess.run([environments.python("train"), script, folder], check=True, capture_output=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("signatures")
+
+
+@pytest.fixture(scope="module")
+def taken(folder: Path, environments: Environments) -> set[tuple[str, str]]:
+    """Which type MLflow takes for which: what is sent, and what the model wants."""
+    return {(sent, wanted) for sent, wanted in call(environments.python("train"), "signature_probe.py", str(folder))}
+
+
+@pytest.fixture
+def saved(folder: Path, taken: set[tuple[str, str]]) -> Path:
+    """Where the models are."""
     return folder
 
 
@@ -33,11 +41,10 @@ def compared(saved: Path, stable: str, new: str, *, custom: bool = False) -> lis
     return differences(read(store, model(saved / stable)), read(store, model(saved / new)), custom=custom)
 
 
-def test_a_type_may_become_another_where_mlflow_takes_the_one_for_the_other(saved: Path) -> None:
-    taken = [tuple(pair) for pair in json.loads((saved / "taken.json").read_text())]
+def test_a_type_may_become_another_where_mlflow_takes_the_one_for_the_other(saved: Path, taken: set[tuple[str, str]]) -> None:
     kinds = {kind for pair in taken for kind in pair}
     assert len(kinds) == 7
-    assert {pair for pair in itertools.product(kinds, kinds) if not compared(saved, *pair)} == set(taken)
+    assert {pair for pair in itertools.product(kinds, kinds) if not compared(saved, *pair)} == taken
     assert compared(saved, "long", "string") == ["column 'x': long there, string here"]
 
 

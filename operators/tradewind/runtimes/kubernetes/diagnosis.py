@@ -1,7 +1,7 @@
 """What a pod's status says, in words and as a class. Pure: reads a pod's status as the API gives it, asks nobody.
 
-Sources: the Pod lifecycle, Disruptions and Images pages of the Kubernetes documentation. ``tests/unit/test_pod_diagnosis.py`` has
-the statuses, ``tests/cluster`` provokes some of them.
+Sources: the Pod lifecycle, Disruptions and Images pages of the Kubernetes documentation.
+``tests/unit/pods/test_pod_diagnosis.py`` has the statuses, ``tests/cluster`` provokes some of them.
 """
 
 from __future__ import annotations
