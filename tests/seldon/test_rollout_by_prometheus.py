@@ -86,7 +86,7 @@ def test_a_good_version_is_promoted(judged: Released) -> None:
     print(f"{dict(load.answers)}; counted: {record.of('1').requests} of version 1, {record.of('2').requests} of version 2")
     assert record.of("2").requests >= 2 * CANARY["min_requests"]
     assert record.of("2").errors == 0
-    assert record.of("2").latency, "the histogram, too"
+    assert record.of("2").seen["latency"], "the histogram, too"
 
 
 def test_errors_take_a_version_back(judged: Released) -> None:

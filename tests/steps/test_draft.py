@@ -99,6 +99,7 @@ TABLES: dict[str, tuple[dict[str, Cell], str]] = {
     "typo": (cells(n=lambda n: "1O" if n == 3 else n % 50), "y"),
     "amount": (cells(price=lambda n: n * 1.5 + chance(n)), "price"),
     "monthly": (cells(when=lambda n: "{}-{:02}-{:02}".format(*day(n)), price=lambda n: n * 1.5 + chance(n)), "price"),
+    "counted": (cells(row=lambda n: n + 1), "row"),
     "stars": (cells(stars=some([1, 2, 3, 4, 5])), "stars"),
     "rare": (cells(kind=lambda n: "rare" if n < 4 else "ab"[n % 2]), "kind"),
     "few": ({"y": lambda n: n % 2, "x": lambda n: n}, "y"),
@@ -194,6 +195,12 @@ def test_codes_keys_and_numbers_for_people(drafts: dict[str, Any]) -> None:
 def test_a_constant_and_a_copy_of_the_target_teach_nothing(drafts: dict[str, Any]) -> None:
     left_out = drafts["constant"]["table"]["left_out"]
     assert left_out == {"one": "all rows have 'x'", "zero": "all rows have 0", "same": "it says the same as 'y'"}
+
+
+def test_a_target_that_is_a_key_is_asked_about(drafts: dict[str, Any]) -> None:
+    [asked] = [line for line in drafts["counted"]["said"] if "is it what you want to predict?" in line]
+    assert asked.startswith("The target 'row' reads as a key, it counts the rows")
+    assert not any("is it what you want" in line for line in drafts["stars"]["said"] + drafts["amount"]["said"])
 
 
 def test_words_and_categories(drafts: dict[str, Any]) -> None:

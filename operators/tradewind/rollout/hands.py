@@ -161,12 +161,16 @@ def _just_done(hands: Driver, record: Record, by: str, why: str) -> bool:
 
 
 def _before(hands: Driver, target: str, champion: str) -> str:
+    left = ""
     for release in hands.registry.releases(target):
-        if release.get("rolled_back"):
-            continue  # what was left then was left for a reason
-        if release["outcome"] == "released" and release["version"] == champion and release["before"]:
+        if release.get("rolled_back"):  # what was left then was left for a reason
+            left = left or str(release["rolled_back"])
+        elif release["outcome"] == "released" and release["version"] == champion and release["before"]:
             return str(release["before"])
-    raise SpecError(f"No release record says what served as {target} before version {champion}: name a version with --to")
+    raise SpecError(
+        f"No release record says what served as {target} before version {champion}: name a version with --to"
+        + (f"; --to {left} serves again what was rolled back last" if left else "")
+    )
 
 
 def _reasoned(why: str) -> None:

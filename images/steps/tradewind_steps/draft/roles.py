@@ -60,6 +60,8 @@ def assign(columns: Sequence[Column], target: Target) -> Roles:
     if target.rare:
         named = ", ".join(f"{value!r} ({count})" for value, count in list(target.rare.items())[:5])
         roles.said.append(f"Classes with fewer than 10 rows are left out of learning: {named}")
+    if reason := _is_key(target.column):
+        roles.said.append(f"The target {target.name!r} reads as a key, {reason}: is it what you want to predict?")
     missing = target.column.rows - target.rows - sum(target.rare.values())
     if missing:
         roles.said.append(f"{missing:,} of {target.column.rows:,} rows have no {target.name!r}; the features leave them out")
