@@ -24,7 +24,7 @@ def test_a_person_takes_a_release_back_and_forth(world: World) -> None:
     [note, *_] = world.releases(TARGET)
     assert (note["outcome"], note["version"], note["rolled_back"], note["why"]) == ("released", "1", "2", "complaints")
     world.passes()
-    with pytest.raises(SpecError, match="before version 1: .*; --to 2 serves again what was rolled back last"):
+    with pytest.raises(SpecError, match=r"before version 1: .*; --to 2 serves again what was rolled back last"):
         roll_back(world.driver(), TARGET, by="ada", why="once more")
     roll_back(world.driver(), TARGET, to="2", by="ada", why="a mistake")
     assert world.state() == ALL_NEW
