@@ -108,16 +108,15 @@ def split(envs: Path) -> list[Figure]:
 @contextmanager
 def _two_versions(envs: Path) -> Iterator[tuple[str, str, dict[str, object]]]:
     """An endpoint that gives 10% to a second version; its URL, the first version's own, and a request of one row."""
-    home, models = BUILD / "rollout", BUILD / "models"
-    for folder in (home, models):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    home, folder = BUILD / "rollout", BUILD / "models" / "split"
+    for made in (home, folder):
+        shutil.rmtree(made, ignore_errors=True)
+    home.mkdir(parents=True)
     (home / "envs").symlink_to(envs, target_is_directory=True)
-    maker = [Environments(envs).python("train"), ROOT / "tests" / "seams" / "make_models.py", models]
+    maker = [Environments(envs).python("train"), ROOT / "benchmarks" / "split_model.py", folder]
     subprocess.run(maker, check=True, capture_output=True)
-    model = ArtifactRef(uri=(models / "trees").as_uri(), sha256=hash_folder(models / "trees"), size=0, kind="model")
-    asked = json.loads((models / "trees" / "smoke.json").read_bytes())["request"]
-    row = {**asked, "inputs": [{**t, "shape": [1, 1], "data": t["data"][:1]} for t in asked["inputs"]]}
+    model = ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=0, kind="model")
+    request = json.loads((folder / "smoke.json").read_bytes())["request"]
     with running(home) as services:
         names = ("airflow", "mlflow", "serving")
         addresses = embedded.Addresses(**{name: f"http://127.0.0.1:{free_port()}" for name in names})
@@ -128,7 +127,7 @@ def _two_versions(envs: Path) -> Iterator[tuple[str, str, dict[str, object]]]:
             serving.load("bench", version, model)
         serving.shift("bench", {"1": 90, "2": 10})
         deployment = serving.observe("bench")
-        yield deployment.endpoint_url, deployment.versions["1"].url, row
+        yield deployment.endpoint_url, deployment.versions["1"].url, request
 
 
 def _in_turns(endpoint: str, direct: str, request: dict[str, object], load: int) -> tuple[list[float], list[float]]:
