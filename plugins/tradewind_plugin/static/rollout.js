@@ -73,10 +73,12 @@ function Evidence({ rollout }) {
 }
 
 const latencies = ({ p95 = [] }) => p95.map((value) => (value === null ? "none yet" : `${number(value)} s`)).join(", ");
-const LATENCY = { title: { text: "latency (p95, s)" }, yaxis: { rangemode: "tozero" }, xaxis: { type: "date" } };
-const SHARE = { title: { text: "share of the requests" }, yaxis: { tickformat: ".0%", range: [0, 1.05] }, xaxis: { type: "date" } };
-const COUNTS = { title: { text: "requests, errors" }, yaxis: { rangemode: "tozero" }, xaxis: { type: "date" } };
-const EVIDENCE = { title: { text: "evidence that it is worse" }, yaxis: { type: "log" }, xaxis: { type: "date" } };
+// Level: else the labels run into the legend.
+const TIME = { type: "date", nticks: 4, tickangle: 0 };
+const LATENCY = { title: { text: "latency (p95, s)" }, yaxis: { rangemode: "tozero" }, xaxis: TIME };
+const SHARE = { title: { text: "share of the requests" }, yaxis: { tickformat: ".0%", range: [0, 1.05] }, xaxis: TIME };
+const COUNTS = { title: { text: "requests, errors" }, yaxis: { rangemode: "tozero" }, xaxis: TIME };
+const EVIDENCE = { title: { text: "evidence that it is worse" }, yaxis: { type: "log" }, xaxis: TIME };
 
 const Events = ({ rollout }) =>
   h(Box, { mt: 3 }, h(Rows, {
