@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,7 @@ class Platform:
         home: the environment's folder.
         dags: where the pipelines lie.
         at: the addresses.
-
-    Attributes:
-        check: starts again what of it has ended by itself, where that is looked after.
     """
-
-    check: Callable[[], bool]
 
     def __init__(self, *, home: Path, dags: Path, at: Addresses) -> None:
         self.home = home

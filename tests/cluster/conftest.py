@@ -17,7 +17,7 @@ import httpx
 import jobs
 import pytest
 from kubernetes import client, config
-from live import copy_template, linked_home, sample_flights
+from live import again_and_again, copy_template, linked_home, sample_flights
 from object_store import customer
 from on_kubernetes import Cluster
 from platform_under_test import Platform
@@ -87,10 +87,12 @@ def platform(
                 up.start(dataclasses.replace(service, patience=PATIENCE))
         up.wait(lambda service: None)
         platform = Platform(home=home, dags=dags, at=at)
-        platform.store, platform.check = Store(options["store_uri"]), up.check
+        platform.store = Store(options["store_uri"])
         for name in ["flight_delay", *jobs.DAGS]:
             platform.api.wait_for_dag(name, since=started, timeout_s=180)
-        yield platform
+        # As Kubernetes would: some tests kill a part, and Airflow's scheduler ends where it reads a run that was just deleted.
+        with again_and_again(up.check, every_s=2):
+            yield platform
 
 
 def s3_server(folder: Path, s3: dict[str, str]) -> Service:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import jobs
 import psutil
 import pytest
 from faults import FAULTS
@@ -22,8 +18,6 @@ from on_kubernetes import Cluster
 from platform_under_test import Platform
 from processes import environment, living, words
 from test_failures_of_pods import ended, lines_of, lines_said, log, nothing_left
-
-from tradewind.cli import embedded
 
 SECONDS = 30  # within which Airflow notices and the pod is gone
 LINES = 300  # thirty seconds of them
@@ -43,29 +37,6 @@ def running(platform: Platform, cluster: Cluster) -> Callable[..., list[tuple[st
         return found
 
     return begin
-
-
-@pytest.fixture(scope="module")
-def another_triggerer(platform: Platform, cluster: Cluster) -> Iterator[Callable[[], None]]:
-    """Starts one more. They stay, for those that follow."""
-    port = platform.at.airflow.rsplit(":", 1)[1]
-    settings = embedded.airflow_environment(
-        platform.home, platform.dags, platform.at, port, options=cluster.airflow_settings(jobs.PROFILES)
-    )
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        with (platform.home / "logs" / f"triggerer-{len(started)}.log").open("wb") as output:
-            started.append(subprocess.Popen(
-                [sys.executable, "-m", "airflow", "triggerer"], env={**os.environ, **settings}, start_new_session=True,
-                stdout=output, stderr=subprocess.STDOUT,
-            ))  # fmt: skip
-
-    yield start
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def url(dag_id: str, run_id: str) -> str:
@@ -99,7 +70,6 @@ def test_its_run_is_deleted(
             until(functools.partial(deleted, run), within_s=10, what="the run's deletion")
             nothing_left(cluster, run_id, fault, within_s=SECONDS)
             assert platform.http.get(run).status_code == httpx.codes.NOT_FOUND
-        platform.check()  # Airflow's scheduler ends where it reads a run in the moment of its deletion
 
 
 def test_cleared(platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]]) -> None:
@@ -150,12 +120,9 @@ def task_process(platform: Platform, dag_id: str, run_id: str) -> psutil.Process
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_the_triggerer_is_ended(
-    platform: Platform,
-    cluster: Cluster,
-    running: Callable[..., list[tuple[str, Any]]],
-    another_triggerer: Callable[[], None],
-    how: signal.Signals,
+    platform: Platform, cluster: Cluster, running: Callable[..., list[tuple[str, Any]]], how: signal.Signals
 ) -> None:
+    """Another is started in its place."""
     [(run_id, pod)] = running("job", what="lines", amount=LINES)
     triggerers = of_triggerer(platform)
     with FAULTS.injected(f"the triggerer ended by {how.name}") as fault:
@@ -163,7 +130,6 @@ def test_the_triggerer_is_ended(
             process.send_signal(how)
         gone(triggerers, within_s=60)
         assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
-        another_triggerer()
         done = ended(platform, "job", run_id, within_s=240)
         fault.run(done.state)
         assert done.state == "success" and done.tries["train"] == 1
