@@ -116,7 +116,7 @@ def _two_versions(envs: Path) -> Iterator[tuple[str, str, dict[str, object]]]:
     maker = [Environments(envs).python("train"), ROOT / "benchmarks" / "split_model.py", folder]
     subprocess.run(maker, check=True, capture_output=True)
     model = ArtifactRef(uri=folder.as_uri(), sha256=hash_folder(folder), size=0, kind="model")
-    request = json.loads((folder / "smoke.json").read_bytes())["request"]
+    request = json.loads((folder / "request.json").read_bytes())
     with running(home) as services:
         names = ("airflow", "mlflow", "serving")
         addresses = embedded.Addresses(**{name: f"http://127.0.0.1:{free_port()}" for name in names})

@@ -1,10 +1,12 @@
 """Makes small real models in MLflow's format, each with a smoke request. Runs in the train environment.
 
-Usage: ``python make_models.py FOLDER``; makes ``FOLDER/logistic``, ``FOLDER/trees`` and ``FOLDER/predictor``, a custom predictor.
+Usage: ``python make_models.py FOLDER``; makes ``FOLDER/logistic``, ``FOLDER/trees`` and ``FOLDER/predictor``, a custom predictor;
+and that of ``logistic`` in two more formats, ``FOLDER/skops``, MLflow's default, and ``FOLDER/flavor``, its author's.
 All have a text column and answer with two numbers a row.
 """
 
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -14,12 +16,25 @@ import pandas
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBClassifier
 
 from tradewind_steps.predictor.model import PredictorModel
 
+FLAVOR = """
+import pathlib, pickle
+
+class Late:
+    def __init__(self, model):
+        self.model = model
+
+    def predict(self, rows):
+        return self.model.predict_proba(rows)
+
+def _load_pyfunc(path):
+    return Late(pickle.loads(pathlib.Path(path).read_bytes()))
+"""
 _DATATYPES = {"carrier": "BYTES", "distance": "FP64", "hour": "INT64"}
 
 
@@ -54,9 +69,31 @@ def main(folder: Path) -> None:
         example = rows.head(3)
         asked = {"request": request(example), "outputs": model.predict_proba(example).ravel().tolist()}
         (folder / name / "smoke.json").write_text(json.dumps(asked))
-        if name == "logistic":  # as the train step names its classes
+        if name == "logistic":
+            # as the train step names its classes
             (folder / name / "tradewind.json").write_text(json.dumps({"classes": ["on time", "late"]}))
+            in_other_formats(folder, model, rows, json.dumps(asked))
     predictor(folder / "predictor", rows.astype({"hour": "float64"}))
+
+
+def in_other_formats(folder: Path, model: Pipeline, rows: pandas.DataFrame, asked: str) -> None:
+    """As somebody else's pipeline may have registered them."""
+    signature = infer_signature(rows, model.predict_proba(rows))
+    mlflow.sklearn.save_model(
+        model, folder / "skops", signature=signature, pyfunc_predict_fn="predict_proba", serialization_format="skops",
+        skops_trusted_types=["numpy.dtype"], pip_requirements=[],
+    )  # fmt: skip
+    source = folder / "of the author"
+    source.mkdir()
+    (source / "late_flavor.py").write_text(FLAVOR)
+    data = source / "model.pkl"
+    data.write_bytes(pickle.dumps(model))
+    mlflow.pyfunc.save_model(
+        folder / "flavor", loader_module="late_flavor", data_path=str(data), code_paths=[str(source / "late_flavor.py")],
+        signature=signature, pip_requirements=[],
+    )  # fmt: skip
+    for name in ("skops", "flavor"):
+        (folder / name / "smoke.json").write_text(asked)
 
 
 def predictor(folder: Path, rows: pandas.DataFrame) -> None:

@@ -172,6 +172,16 @@ def test_a_bad_model_is_refused_and_the_old_one_serves_on(
     assert predict(served, models)["model_version"] == "3"
 
 
+@pytest.mark.parametrize(("name", "version"), [("skops", "6"), ("flavor", "7")])
+def test_a_model_of_another_format_is_released(
+    refer: Refer, served: Serving, models: Path, alias: Alias, name: str, version: str
+) -> None:
+    """MLflow's own default, and a flavor that its author wrote and that comes with the model: both answer as in training."""
+    roll_out(served, alias, version, refer(models / name))
+    assert alias.champion == version
+    assert predict(served, models)["model_version"] == version
+
+
 def test_a_model_that_is_missing_changed_or_no_model_is_named(
     refer: Refer, served: Serving, models: Path, tmp_path: Path
 ) -> None:

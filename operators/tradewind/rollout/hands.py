@@ -163,9 +163,11 @@ def _just_done(hands: Driver, record: Record, by: str, why: str) -> bool:
 def _before(hands: Driver, target: str, champion: str) -> str:
     left = ""
     for release in hands.registry.releases(target):
+        if release["outcome"] != "released":
+            continue
         if release.get("rolled_back"):  # what was left then was left for a reason
             left = left or str(release["rolled_back"])
-        elif release["outcome"] == "released" and release["version"] == champion and release["before"]:
+        elif release["version"] == champion and release["before"]:
             return str(release["before"])
     raise SpecError(
         f"No release record says what served as {target} before version {champion}: name a version with --to"
