@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from faults import FAULTS
 from object_store import S3, customer, s3_server
 from prometheus_server import prometheus_server
+from turns import turn
 from xdist.scheduler import LoadScopeScheduling
 
 from tradewind.cli.embedded import IMAGES
@@ -28,7 +29,7 @@ HOME = Path(os.environ.get("TRADEWIND_HOME", REPOSITORY / ".tradewind"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a part that `.ci/cluster` brings is chosen by its place or by the part that it asks for, not skipped.
 
-    What wants a running Airflow with pods comes last: the rest fails faster, and would run beside it.
+    What wants a running Airflow with pods begins first: it takes longest, and the rest runs beside it.
     """
     for item in items:
         here = item.path.relative_to(Path(__file__).parent).parts[0] if Path(__file__).parent in item.path.parents else ""
@@ -40,7 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ui)
         if here == "seldon":
             item.add_marker(pytest.mark.seldon)
-    items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())))
+    items.sort(key=lambda item: {"platform", "cluster"} <= set(getattr(item, "fixturenames", ())), reverse=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test with all that is set up for it and ended after it has its turn on the cluster."""
+    if item.get_closest_marker("cluster") is None:
+        return (yield)
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 class Together(LoadScopeScheduling):
@@ -50,7 +60,7 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = str(Path(file).parent)
-        return folder if Path(folder).name in {"dags", "e2e", "cluster"} else file
+        return folder if Path(folder).name in {"dags", "e2e", "through_airflow"} else file
 
 
 @pytest.hookimpl(optionalhook=True)

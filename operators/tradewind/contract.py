@@ -74,8 +74,8 @@ class StepSpec:
             saves nothing.
         tracking_uri: MLflow's, for steps that log a run.
         resources: the profile's amounts: ``{"cpu": 2, "memory_mb": 4096, "device": "cpu"}``, with ``executors``,
-            ``min_executors``, ``executor_cpu`` and ``executor_memory_mb`` where Spark is to have executors; never in the
-            fingerprint but for the device.
+            ``min_executors``, ``executor_cpu``, ``executor_cpu_limit`` and ``executor_memory_mb`` where Spark is to have
+            executors; never in the fingerprint but for the device.
     """
 
     step: str

@@ -32,7 +32,8 @@ class Profile:
         shared_memory_mb: ``/dev/shm``, which PyTorch's data loaders and NCCL use; 0: the container runtime's 64 MiB.
         executors: Spark's executor pods, at most; 0: Spark runs inside the step's pod.
         min_executors: fewer than ``executors``: Spark asks for more as it has tasks, and gives them back.
-        executor_cpu, executor_memory_mb: of each of them; by default as the step.
+        executor_cpu, executor_memory_mb: of each of them, requested; by default as the step.
+        executor_cpu_limit: cores that each may use where a node has some to spare, at least what it requests; by default that.
         node_selector: labels that a node must have.
         tolerations: as in a pod's spec.
         priority_class: the pod's ``priorityClassName``.
@@ -50,6 +51,7 @@ class Profile:
     executors: int = 0
     min_executors: int = 0
     executor_cpu: float = 0
+    executor_cpu_limit: float = 0
     executor_memory_mb: int = 0
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
@@ -89,6 +91,7 @@ class Profile:
                 "executors": self.executors,
                 "min_executors": self.min_executors or self.executors,
                 "executor_cpu": self.executor_cpu or self.cpu,
+                "executor_cpu_limit": self.executor_cpu_limit or self.executor_cpu or self.cpu,
                 "executor_memory_mb": self.executor_memory_mb or self.memory_mb,
             }
         return amounts
@@ -144,7 +147,10 @@ def _profile(name: str, given: object) -> Profile:
             f"min_executors of {name!r}: expected at most executors ({profile.executors}), got {profile.min_executors}"
         )
     memory = "memory_limit_mb" if profile.memory_limit_mb else "memory_mb"
-    for attribute, least in (("cpu_limit", "cpu"), ("memory_limit_mb", "memory_mb"), ("memory_cap_mb", memory)):
+    executor = "executor_cpu" if profile.executor_cpu else "cpu"
+    for attribute, least in (
+        ("cpu_limit", "cpu"), ("memory_limit_mb", "memory_mb"), ("memory_cap_mb", memory), ("executor_cpu_limit", executor),
+    ):  # fmt: skip
         value, floor = getattr(profile, attribute), getattr(profile, least)
         if 0 < value < floor:
             raise SpecError(f"{attribute} of {name!r}: expected {least} ({floor:g}) or more, got {value:g}")
@@ -163,6 +169,7 @@ _EXPECTED = {
     "executors": _COUNT,
     "min_executors": _COUNT,
     "executor_cpu": _CORES,
+    "executor_cpu_limit": _CORES,
     "executor_memory_mb": _MIB,
     "node_selector": "an object of label to value, both texts",
     "tolerations": "a list of objects",

@@ -33,9 +33,10 @@ HOST = os.environ.get("TRADEWIND_TEST_HOST", "10.77.0.1")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
 NAMESPACE = "tradewind-spark"
 EXECUTORS = "spark-role=executor"
-# In all what a node of two cores has, less a little.
-RESOURCES = {"cpu": 0.5, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2, "executor_cpu": 0.6}
-RESOURCES["executor_memory_mb"] = 1000
+RESOURCES = {
+    "cpu": 1, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2,
+    "executor_cpu": 0.2, "executor_cpu_limit": 0.8, "executor_memory_mb": 1000,
+}  # fmt: skip
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -161,7 +162,7 @@ class Space:
                 {"name": "TRADEWIND_POD_IP", **field("status.podIP")},
             ],
             "envFrom": [{"secretRef": {"name": "store"}}],
-            "resources": {"requests": {"cpu": "500m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
+            "resources": {"requests": {"cpu": "200m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},
             "securityContext": RESTRICTED,
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         }
@@ -291,6 +292,8 @@ def test_executors_end_with_the_driver(space: Space, sent: Sent) -> None:
     owners = [owner.name for pod in space.executors() for owner in pod.metadata.owner_references]
     assert owners == [name, name]
     pod = space.executors()[0]
+    amounts = pod.spec.containers[0].resources
+    assert (amounts.requests["cpu"], amounts.limits["cpu"]) == ("200m", "800m")
     assert pod.spec.automount_service_account_token is False
     assert [source.secret_ref.name for source in pod.spec.containers[0].env_from] == ["store"]
     assert space.s3.environment["AWS_SECRET_ACCESS_KEY"] not in str(pod)

@@ -101,6 +101,12 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
             "memory_limit_mb (9) or more, got 8",
         ),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "min_executors": 2}}', "at most executors (0), got 2"),
+        ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "executor_cpu_limit": 0.5}}', "expected cpu (1) or more, got 0.5"),
+        (
+            "profiles",
+            '{"a": {"cpu": 0.1, "memory_mb": 1, "executors": 2, "executor_cpu": 1, "executor_cpu_limit": 0.5}}',
+            "executor_cpu_limit of 'a': expected executor_cpu (1) or more, got 0.5",
+        ),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "node_selector": {"gpu": 1}}}', "both texts"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "tolerations": {}}}', "a list of objects"),
         ("profiles", '{"a": {"cpu": 1, "memory_mb": 1, "spot": 1}}', "true or false, got 1"),

@@ -53,11 +53,13 @@ _NOT_TAKEN = ("TRADEWIND_", "SPARK_", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FI
 
 @dataclass(frozen=True, kw_only=True)
 class Executors:
-    """How many and how large: ``most`` and ``fewest`` at a time, each with ``cpu`` cores and ``memory_mb`` MiB in all."""
+    """How many and how large: ``most`` and ``fewest`` at a time, each with ``cpu`` cores of its own, ``most_cpu`` where a node
+    has them, and ``memory_mb`` MiB in all."""
 
     most: int
     fewest: int
     cpu: float
+    most_cpu: float
     memory_mb: int
 
     @classmethod
@@ -66,17 +68,19 @@ class Executors:
         most = int(resources.get("executors") or 0)
         if not most:
             return None
+        cpu = float(resources.get("executor_cpu") or resources.get("cpu") or 1)
         return cls(
             most=most,
             fewest=int(resources.get("min_executors") or most),
-            cpu=float(resources.get("executor_cpu") or resources.get("cpu") or 1),
+            cpu=cpu,
+            most_cpu=float(resources.get("executor_cpu_limit") or cpu),
             memory_mb=int(resources.get("executor_memory_mb") or resources.get("memory_mb") or 2048),
         )
 
     @property
     def cores(self) -> int:
         """Tasks that one runs at a time, at least one."""
-        return max(1, int(self.cpu))
+        return max(1, int(self.most_cpu))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +146,7 @@ class Cluster:
             "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
             "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
             "spark.kubernetes.executor.request.cores": f"{round(asked.cpu * 1000)}m",
-            "spark.kubernetes.executor.limit.cores": f"{round(asked.cpu * 1000)}m",
+            "spark.kubernetes.executor.limit.cores": f"{round(asked.most_cpu * 1000)}m",
             "spark.executor.cores": str(asked.cores),
             "spark.executor.memory": f"{heap}m",
             "spark.executor.memoryOverhead": f"{max(_SMALLEST_REST_MB, asked.memory_mb - heap)}m",

@@ -6,13 +6,21 @@ from typing import Any
 
 KEPT = 60  # rounds of "boosts" that are saved when it waits
 PROFILES: dict[str, Any] = {
-    "cpu-small": {"cpu": 0.8, "cpu_limit": 1.5, "memory_mb": 1500, "memory_limit_mb": 1600},
-    "spark-small": {"cpu": 1.2, "memory_mb": 2500},
-    "tight": {"cpu": 0.8, "memory_mb": 600, "memory_cap_mb": 1400},
-    "gpu-1": {"cpu": 0.8, "memory_mb": 1000, "gpus": 1},
-    "gpu-4": {"cpu": 0.8, "memory_mb": 1000, "gpus": 4},
-    # In all what a node of two cores has, less a little.
-    "spread": {"cpu": 0.5, "memory_mb": 1600, "executors": 2, "executor_cpu": 0.6, "executor_memory_mb": 1000},
+    # Little is requested: on a node of two cores the pods of two test processes must find a place beside each other.
+    "cpu-small": {"cpu": 0.2, "cpu_limit": 1.5, "memory_mb": 1500, "memory_limit_mb": 1600},
+    "spark-small": {"cpu": 0.4, "cpu_limit": 1.5, "memory_mb": 2500},
+    "tight": {"cpu": 0.2, "cpu_limit": 0.8, "memory_mb": 600, "memory_cap_mb": 1400},
+    "gpu-1": {"cpu": 0.2, "cpu_limit": 0.8, "memory_mb": 1000, "gpus": 1},
+    "gpu-4": {"cpu": 0.2, "cpu_limit": 0.8, "memory_mb": 1000, "gpus": 4},
+    "spread": {
+        "cpu": 0.2,
+        "cpu_limit": 1,
+        "memory_mb": 1600,
+        "executors": 2,
+        "executor_cpu": 0.2,
+        "executor_cpu_limit": 1,
+        "executor_memory_mb": 1000,
+    },
 }
 
 _DAG = """

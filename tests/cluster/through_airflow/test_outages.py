@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import psutil
+import pytest
 from faults import FAULTS
 from on_kubernetes import Cluster
 from platform_under_test import Platform
@@ -19,6 +20,7 @@ RESTART = os.environ.get("TRADEWIND_TEST_API_RESTART")  # a command line that en
 LINES = 250
 
 
+@pytest.mark.alone
 def test_the_api_server_restarts(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:  # noqa: F811
     assert RESTART, "TRADEWIND_TEST_API_RESTART does not say how to restart the API server"
     runs = [(dag_id, start(dag_id, "lines", amount=LINES)) for dag_id in ("job", "job_in_worker")]

@@ -57,7 +57,7 @@ def test_each_line_once_while_it_runs(platform: Platform, cluster: Cluster, star
         [pod] = cluster.pods(run_id)
         assert pod.status.phase == "Running", "the lines come while it runs"
         amounts = pod.spec.containers[0].resources
-        assert amounts.requests == {"cpu": "800m", "memory": "1500Mi"} and amounts.limits == {"cpu": "1500m", "memory": "1600Mi"}
+        assert amounts.requests == {"cpu": "200m", "memory": "1500Mi"} and amounts.limits == {"cpu": "1500m", "memory": "1600Mi"}
     for dag_id, run_id in runs:
         assert ended(platform, dag_id, run_id).state == "success"
         assert lines_said(log(platform, dag_id, run_id)) == dict.fromkeys(lines_of(LINES), 1), dag_id
