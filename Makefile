@@ -1,10 +1,13 @@
-.PHONY: demo test test-cluster test-node test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
+.PHONY: demo test test-long test-cluster test-node test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
 
-test: setup lint   ## all tests, in two processes, as `.ci/run` runs them; ARGS="-k name" for some, ARGS="-n 0" in one
+test: setup lint   ## lint and the tests, in two processes; ARGS="-k name" for some, ARGS="-n 0" in one
 	.venv/bin/pytest -n 2 $(ARGS)
+
+test-long: setup   ## stories of minutes: every template's copy runs, the demo and Airflow are killed midway, a backfill
+	.venv/bin/pytest -n 2 -m long $(ARGS)
 
 test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -n 2 -m "cluster and not node" $(ARGS)

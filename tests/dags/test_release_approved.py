@@ -162,6 +162,7 @@ def test_the_champion_needs_no_word(dags: Dags, second: dict[str, Any]) -> None:
     assert "asks version 1 is the champion already: nothing to approve" in run.log
 
 
+@pytest.mark.long
 def test_the_templates_chain_with_an_approval(dags: Dags) -> None:
     """With the template's own knob: first the record says who let it serve, then a no leaves the champion."""
     name = "approved"

@@ -115,6 +115,7 @@ def test_without_sampling_the_model_is_the_same(dags: Dags, unbroken: Run) -> No
     assert none_is_left(dags)
 
 
+@pytest.mark.long
 def test_with_sampling_it_is_as_good(dags: Dags) -> None:
     """Late in the training: on a sample of flights two that draw other columns from the first tree on differ by more."""
     whole = dags.run(pipeline(dags, "sampled"), trees=100)
@@ -127,6 +128,7 @@ def test_with_sampling_it_is_as_good(dags: Dags) -> None:
     assert run.metrics("train")["auc"] == pytest.approx(whole.metrics("train")["auc"], abs=0.002)
 
 
+@pytest.mark.long
 def test_what_changes_the_result_starts_afresh(dags: Dags) -> None:
     """A run that failed for good leaves its checkpoint: the next one with the same parameters takes it, no other does."""
     name = pipeline(dags, "afresh")
@@ -145,6 +147,7 @@ def test_what_changes_the_result_starts_afresh(dags: Dags) -> None:
     assert none_is_left(dags)
 
 
+@pytest.mark.long
 def test_without_reuse_a_run_goes_on_from_its_own_work_only(dags: Dags) -> None:
     name = pipeline(dags, "without_reuse")
     dag = dags.folder / name / "dag.py"

@@ -33,6 +33,7 @@ def test_each_template_says_what_it_does() -> None:
         assert not re.search(rf"\b{name}\b", (folder / "README.md").read_text()), f"{name}: a copy has another name"
 
 
+@pytest.mark.long
 def test_a_copy_runs_its_test(tmp_path: Path, environments: Environments) -> None:
     """Two at once: a step waits much of its time."""
     with ThreadPoolExecutor(2) as two:

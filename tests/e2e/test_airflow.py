@@ -82,6 +82,7 @@ def test_an_asset_event_starts_a_run(platform: Platform, copied: str) -> None:
     assert (answer["model_name"], answer["model_version"]) == ("on_asset", "1")
 
 
+@pytest.mark.long
 def test_a_backfill_of_two_months(platform: Platform) -> None:
     """The run of 1 February sees January, that of 1 March sees February too."""
     body = {

@@ -70,6 +70,7 @@ def test_marked_failed_it_is_taken_back(platform: Platform, champion: str, traff
     assert not any(answer.startswith("failed") for answer in traffic.answers)
 
 
+@pytest.mark.long
 def test_out_of_time_it_is_taken_back(platform: Platform) -> None:
     """The limit holds while the task waits in the triggerer, too."""
     assert platform.run("timed").tasks == GREEN
@@ -85,6 +86,7 @@ def test_out_of_time_it_is_taken_back(platform: Platform) -> None:
     assert not any(answer.startswith("failed") for answer in asked.answers)
 
 
+@pytest.mark.long
 def test_a_killed_triggerer_takes_nothing_with_it(platform: Platform, champion: str, traffic: Traffic) -> None:
     """Another goes on with the same canary; a person's word ends it."""
     run_id, record = waits(platform, trees=62)
