@@ -9,7 +9,7 @@ test: setup lint   ## lint and the tests, in two processes; ARGS="-k name" for s
 test-long: setup   ## stories of minutes: every template's copy runs, the demo and Airflow are killed midway, a backfill
 	.venv/bin/pytest -n 2 -m long $(ARGS)
 
-test-cluster: setup  ## the same on Kubernetes: KUBECONFIG names the cluster, its nodes have the images (`make images`)
+test-cluster: setup  ## steps as pods and their faults, the chart, S3, PostgreSQL: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -n 2 -m "cluster and not node" $(ARGS)
 
 test-node: setup    ## pods that lose their node, or their place on it: it takes the node from all that runs there, so a cluster for tests only

@@ -1,15 +1,17 @@
-"""One cluster for tests of several processes: side by side, but for one that takes a part away from all."""
+"""One cluster, that of KUBECONFIG, for tests of several processes: side by side, but for one that takes a part away from all."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PLACE = Path(tempfile.gettempdir(), f"tradewind-test-cluster-{os.getuid()}")
+CLUSTER = hashlib.sha256(os.environ.get("KUBECONFIG", "").encode()).hexdigest()[:8]
+PLACE = Path(tempfile.gettempdir(), f"tradewind-test-{CLUSTER}-{os.getuid()}")
 
 
 @contextmanager

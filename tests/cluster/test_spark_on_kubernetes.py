@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import pytest
 from faults import FAULTS
 from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
 from live import until
 from object_store import S3, customer, s3_server
 from on_kubernetes import may_start_executors
@@ -31,7 +31,6 @@ from tradewind.store import Store
 pytestmark = pytest.mark.timeout(900)
 HOST = os.environ.get("TRADEWIND_TEST_HOST", "10.77.0.1")
 IMAGE = os.environ.get("TRADEWIND_TEST_IMAGE", "localhost/tradewind/{image}:{version}")
-NAMESPACE = "tradewind-spark"
 EXECUTORS = "spark-role=executor"
 RESOURCES = {
     "cpu": 1, "memory_mb": 1600, "device": "cpu", "executors": 2, "min_executors": 2,
@@ -117,29 +116,22 @@ class Space:
         self.s3 = s3
         self.core = client.CoreV1Api()
         self.rbac = client.RbacAuthorizationV1Api()
+        self.namespace = f"tradewind-spark-{uuid.uuid4().hex[:8]}"
         self.count = 0
 
     def create(self) -> None:
-        self.delete()
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        self.core.create_namespace({"metadata": {"name": NAMESPACE, "labels": labels}})
+        self.core.create_namespace({"metadata": {"name": self.namespace, "labels": labels}})
         self.core.create_namespaced_service_account(
-            NAMESPACE, {"metadata": {"name": "step"}, "automountServiceAccountToken": False}
+            self.namespace, {"metadata": {"name": "step"}, "automountServiceAccountToken": False}
         )
-        may_start_executors(self.rbac, NAMESPACE, "step")
+        may_start_executors(self.rbac, self.namespace, "step")
         logins = {name: value for name, value in self.s3.environment.items() if name.startswith("AWS_")}
         data = {name: base64.b64encode(value.encode()).decode() for name, value in logins.items()}
-        self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "store"}, "data": data})
+        self.core.create_namespaced_secret(self.namespace, {"metadata": {"name": "store"}, "data": data})
 
     def delete(self) -> None:
-        try:
-            self.core.delete_namespace(NAMESPACE, grace_period_seconds=0)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-        until(
-            lambda: not any(n.metadata.name == NAMESPACE for n in self.core.list_namespace().items), within_s=120, what="its end"
-        )
+        self.core.delete_namespace(self.namespace, grace_period_seconds=0)
 
     def start(self, spec_uri: str, *, account: str = "step") -> str:
         """The step in a pod as the runtime makes one; its name."""
@@ -174,25 +166,25 @@ class Space:
             "containers": [container],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         }
-        self.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
+        self.core.create_namespaced_pod(self.namespace, {"metadata": {"name": name}, "spec": spec})
         return name
 
     def ended(self, name: str, *, within_s: float = 600) -> str:
         """What the pod said, once it has ended."""
 
         def look() -> bool:
-            return self.core.read_namespaced_pod(name, NAMESPACE).status.phase in ("Succeeded", "Failed")
+            return self.core.read_namespaced_pod(name, self.namespace).status.phase in ("Succeeded", "Failed")
 
         until(look, within_s=within_s, what=f"the end of {name}")
         return self.log(name)
 
     def log(self, name: str) -> str:
-        said: str = self.core.read_namespaced_pod_log(name, NAMESPACE, _preload_content=False).data.decode()
+        said: str = self.core.read_namespaced_pod_log(name, self.namespace, _preload_content=False).data.decode()
         print(said)
         return said
 
     def executors(self, phase: str | None = None) -> list[Any]:
-        found = self.core.list_namespaced_pod(NAMESPACE, label_selector=EXECUTORS).items
+        found = self.core.list_namespaced_pod(self.namespace, label_selector=EXECUTORS).items
         return [pod for pod in found if phase in (None, pod.status.phase)]
 
 
@@ -298,7 +290,7 @@ def test_executors_end_with_the_driver(space: Space, sent: Sent) -> None:
     assert [source.secret_ref.name for source in pod.spec.containers[0].env_from] == ["store"]
     assert space.s3.environment["AWS_SECRET_ACCESS_KEY"] not in str(pod)
     with FAULTS.injected("Spark's driver deleted") as fault:
-        space.core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=0)
+        space.core.delete_namespaced_pod(name, space.namespace, grace_period_seconds=0)
         try:
             until(lambda: not space.executors(), within_s=90, what="the executors' end")
         finally:
@@ -323,4 +315,4 @@ def test_without_the_right_nothing_is_tried(space: Space, remote: Store, sent: S
     space.ended(space.start(uri, account="default"))
     error = remote.get_manifest(f"{spec.outputs_uri}/manifest.json").error
     assert error and error.retryable is False
-    assert "needs a service account that may get, list, watch, create, delete pods in tradewind-spark" in error.message
+    assert f"needs a service account that may get, list, watch, create, delete pods in {space.namespace}" in error.message

@@ -12,7 +12,6 @@ from postgresql_server import LOGIN, postgresql
 from test_spark_on_kubernetes import (  # noqa: F401 - fixtures
     ENDING,
     HOST,
-    NAMESPACE,
     Sent,
     Space,
     files,
@@ -59,7 +58,7 @@ def test_executors_read_ranges_of_a_table(
     space: Space, remote: Store, sent: Sent, database: tuple[str, Path]  # noqa: F811
 ) -> None:  # fmt: skip
     address, server = database
-    space.core.patch_namespaced_secret("store", NAMESPACE, {"stringData": LOGIN})
+    space.core.patch_namespaced_secret("store", space.namespace, {"stringData": LOGIN})
     spec, _ = sent(FLIGHTS)
     table = f"{address}?table=public.Flights&key=id&partitions={RANGES}"
     spec = dataclasses.replace(spec, inputs={"flights": ArtifactRef(uri=table, sha256="0", size=0, kind="dataset")})
