@@ -5,7 +5,9 @@ The platform team writes them in one place, ``[tradewind] profiles``; a Dag or i
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -131,10 +133,15 @@ def _profile(name: str, given: object) -> Profile:
         raise SpecError(f"device of {name!r}: expected one of: {', '.join(DEVICES)}, got {device!r}")
     if device:
         given.setdefault("gpus", 1 if device == "gpu" else 0)
-    if not {"cpu", "memory_mb"} <= set(given) <= known:
+        if (device == "gpu") != bool(given["gpus"]):
+            raise SpecError(f"device of {name!r}: expected what gpus ({given['gpus']!r}) says, or no device, got {device!r}")
+    for attribute in given.keys() - known:
+        near = difflib.get_close_matches(attribute, known, 1)
+        may_be = f"may it be {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+        raise SpecError(f"profile {name!r}: a profile has no {attribute!r}; {may_be}")
+    if not {"cpu", "memory_mb"} <= given.keys():
         raise SpecError(
-            f"profile {name!r}: expected cpu, memory_mb and, as needed, "
-            f"{', '.join(sorted(known - {'cpu', 'memory_mb'}))}, got {', '.join(sorted(given)) or 'nothing'}"
+            f"profile {name!r}: expected cpu, memory_mb and more as needed, got {', '.join(sorted(given)) or 'nothing'}"
         )
     for attribute, value in given.items():
         if not _fits(attribute, value):
@@ -153,7 +160,7 @@ def _profile(name: str, given: object) -> Profile:
     ):  # fmt: skip
         value, floor = getattr(profile, attribute), getattr(profile, least)
         if 0 < value < floor:
-            raise SpecError(f"{attribute} of {name!r}: expected {least} ({floor:g}) or more, got {value:g}")
+            raise SpecError(f"{attribute} of {name!r}: expected {least} ({floor}) or more, got {value}")
     return profile
 
 
@@ -182,7 +189,7 @@ _EXPECTED = {
 def _fits(attribute: str, value: object) -> bool:
     expected = _EXPECTED[attribute]
     if expected == _CORES:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     if expected == _MIB:
         return isinstance(value, int) and not isinstance(value, bool) and value > 0
     if expected == _COUNT:

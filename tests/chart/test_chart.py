@@ -31,6 +31,7 @@ reaper: {secret: airflow-login, arguments: ["--grace", "300"]}
 networkPolicy: {enabled: false}
 profiles:
   gpu-a100: {cpu: 8, memory_mb: 1000000, gpus: 1, spot: true, node_selector: {gpu: a100}, tolerations: [{key: gpu}]}
+  spread: {cpu: 1, memory_mb: 1024, executors: 4, min_executors: 1, executor_cpu: 0.5, executor_cpu_limit: 2}
   burst: {cpu: 0.5, cpu_limit: 2, memory_mb: 1000000, memory_limit_mb: 2000000}
 """
 SELDON = """
@@ -134,6 +135,19 @@ def test_values_know_every_setting_and_every_part_of_a_profile() -> None:
         ("profiles: {small: {cpu: 1, memory_mb: 1.5}}", "/profiles/small/memory_mb"),
         ("profiles: {small: {cpu: 1, cpu_limit: 0, memory_mb: 1}}", "/profiles/small/cpu_limit"),
         ("profiles: {small: {cpus: 1, memory_mb: 1, cpu: 1}}", "cpus"),
+        ("profiles: {p: {cpu: 2, memory_mb: 1, cpu_limit: 1}}", "profiles.p.cpu_limit: expected cpu (2) or more, got 1"),
+        ("profiles: {p: {cpu: 2, memory_mb: 9, memory_limit_mb: 8}}", "memory_limit_mb: expected memory_mb (9) or more, got 8"),
+        (
+            "profiles: {p: {cpu: 2, memory_mb: 7, memory_limit_mb: 9, memory_cap_mb: 8}}",
+            "expected memory_limit_mb (9) or more, got 8",
+        ),
+        ("profiles: {p: {cpu: 2, memory_mb: 9, memory_cap_mb: 8}}", "memory_cap_mb: expected memory_mb (9) or more, got 8"),
+        (
+            "profiles: {p: {cpu: 0.5, memory_mb: 1, executors: 2, executor_cpu: 2, executor_cpu_limit: 1}}",
+            "executor_cpu_limit: expected executor_cpu (2) or more, got 1",
+        ),
+        ("profiles: {p: {cpu: 2, memory_mb: 1, executors: 2, executor_cpu_limit: 1}}", "expected cpu (2) or more, got 1"),
+        ("profiles: {p: {cpu: 2, memory_mb: 1, min_executors: 1}}", "executors: expected min_executors (1) or more, got 0"),
         ("mlflow: {service: {port: 0}}", "/mlflow/service/port"),
         ("mlflow: {volume: {size: much}}", "/mlflow/volume/size"),
         ("mlflow: {allowedHosts: ['a,b']}", "/mlflow/allowedHosts/0"),

@@ -87,6 +87,7 @@ def test_a_node_that_takes_no_pods_does_not_count() -> None:
         ),
         (Profile(cpu=1, memory_mb=1), [node("a", taints=[{"key": "spot", "effect": "PreferNoSchedule"}])], "pass", "as a"),
         (Profile(cpu=1, cpu_limit=9, memory_mb=4000, memory_limit_mb=9000), [node("a")], "pass", "1 cores and 4000 MiB"),
+        (Profile(cpu=1, cpu_limit=9, memory_mb=4000), [node("a")], "pass", "as a; it may use up to 9 cores and 4000 MiB"),
         (Profile(cpu=1, memory_mb=4200, memory_limit_mb=9000), [node("a")], "pass", "out of memory it would ask for 8400 MiB"),
         (Profile(cpu=1, memory_mb=5000), [node("a")], "pass", "out of memory it would ask for 10000 MiB, which no node has"),
         (

@@ -58,3 +58,19 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
+
+{{/* Of profiles what a schema cannot say. Airflow refuses them too, and with them every Dag. */}}
+{{- define "tradewind.checkProfiles" -}}
+{{- range $name, $profile := . -}}
+{{- range $attributes := list (list "cpu_limit" "cpu") (list "memory_limit_mb" "memory_mb") (list "memory_cap_mb" "memory_limit_mb" "memory_mb") (list "executor_cpu_limit" "executor_cpu" "cpu") (list "executors" "min_executors") -}}
+{{- $value := get $profile (first $attributes) | default 0 | float64 -}}
+{{- $least := "" -}}
+{{- range rest $attributes -}}
+{{- if and (not $least) (hasKey $profile .) -}}{{- $least = . -}}{{- end -}}
+{{- end -}}
+{{- if and $least (or $value (eq $least "min_executors")) (lt $value (get $profile $least | float64)) -}}
+{{- fail (printf "profiles.%s.%s: expected %s (%v) or more, got %v" $name (first $attributes) $least (get $profile $least) $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

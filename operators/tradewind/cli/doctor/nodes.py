@@ -83,6 +83,9 @@ def verdict(name: str, profile: Profile, nodes: Sequence[Node]) -> Result:
         fits, what = _place(each, profile, nodes)
         said.append((fits, f"each of {profile.executors} executors: {what}"))
     detail = "; ".join(what for _, what in said)
+    most = Amounts(cpu=profile.most_cpu, memory_mb=profile.most_memory_mb, gpus=profile.gpus)
+    if most != step:
+        detail += f"; it may use up to {most}"
     if all(fits for fits, _ in said):
         largest = profile.requested_memory_mb(profile.largest_memory_mb)
         if not _place(Amounts(cpu=profile.cpu, memory_mb=largest, gpus=profile.gpus), profile, nodes)[0]:
