@@ -1,7 +1,10 @@
-.PHONY: demo test test-long test-cluster test-node test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
+.PHONY: demo help test test-long test-cluster test-node test-seldon test-ui test-torch screenshots lint bench bench-cluster bench-rollout bench-sweep images lock setup
 
 demo: setup        ## the whole chain on this machine; ARGS="--exit --json FILE" ends by itself
 	.venv/bin/tradewind demo $(ARGS)
+
+help:              ## what each target does
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' $(MAKEFILE_LIST) | expand -t 16
 
 test: setup lint   ## lint and the tests, in two processes; ARGS="-k name" for some, ARGS="-n 0" in one
 	.venv/bin/pytest -n 2 $(ARGS)
