@@ -135,7 +135,7 @@ def _profile(name: str, given: object) -> Profile:
         given.setdefault("gpus", 1 if device == "gpu" else 0)
         if (device == "gpu") != bool(given["gpus"]):
             raise SpecError(f"device of {name!r}: expected what gpus ({given['gpus']!r}) says, or no device, got {device!r}")
-    for attribute in given.keys() - known:
+    for attribute in sorted(given.keys() - known):
         near = difflib.get_close_matches(attribute, known, 1)
         may_be = f"may it be {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
         raise SpecError(f"profile {name!r}: a profile has no {attribute!r}; {may_be}")

@@ -136,7 +136,7 @@ def test_values_know_every_setting_and_every_part_of_a_profile() -> None:
         ("profiles: {small: {cpu: 1, cpu_limit: 0, memory_mb: 1}}", "/profiles/small/cpu_limit"),
         ("profiles: {small: {cpus: 1, memory_mb: 1, cpu: 1}}", "cpus"),
         ("profiles: {p: {cpu: 2, memory_mb: 1, cpu_limit: 1}}", "profiles.p.cpu_limit: expected cpu (2) or more, got 1"),
-        ("profiles: {p: {cpu: 2, memory_mb: 9, memory_limit_mb: 8}}", "memory_limit_mb: expected memory_mb (9) or more, got 8"),
+        ("profiles: {p: {cpu: 2, memory_mb: 2097152, memory_limit_mb: 8}}", "expected memory_mb (2097152) or more, got 8"),
         (
             "profiles: {p: {cpu: 2, memory_mb: 7, memory_limit_mb: 9, memory_cap_mb: 8}}",
             "expected memory_limit_mb (9) or more, got 8",

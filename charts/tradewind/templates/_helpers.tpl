@@ -69,7 +69,7 @@ capabilities:
 {{- if and (not $least) (hasKey $profile .) -}}{{- $least = . -}}{{- end -}}
 {{- end -}}
 {{- if and $least (or $value (eq $least "min_executors")) (lt $value (get $profile $least | float64)) -}}
-{{- fail (printf "profiles.%s.%s: expected %s (%v) or more, got %v" $name (first $attributes) $least (get $profile $least) $value) -}}
+{{- fail (printf "profiles.%s.%s: expected %s (%s) or more, got %s" $name (first $attributes) $least (get $profile $least | toJson) (toJson $value)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
