@@ -15,7 +15,7 @@ test-long: setup   ## stories of minutes: every template's copy runs, the demo a
 test-cluster: setup  ## steps as pods and their faults, the chart, S3, PostgreSQL: KUBECONFIG names the cluster, its nodes have the images (`make images`)
 	.venv/bin/pytest -n 2 -m "cluster and not node" $(ARGS)
 
-test-node: setup    ## pods that lose their node, or their place on it: it takes the node from all that runs there, so a cluster for tests only
+test-node: setup    ## trainings that lose their node: it takes the node from all that runs there, so a cluster for tests only
 	.venv/bin/pytest -m node $(ARGS)
 
 test-seldon: setup   ## models on Kubernetes, Istio and a stand-in for Seldon's operator; SELDON=real: without the stand-in

@@ -19,7 +19,6 @@ from on_kubernetes import Cluster
 from platform_under_test import Platform
 from test_failures_of_pods import ended, log, nothing_left
 
-pytestmark = pytest.mark.node
 # A command line that, with `stop` or `start` at its end, does so to the kubelet of the only node.
 KUBELET = os.environ.get("TRADEWIND_TEST_KUBELET")
 HOURS = 9000  # seconds: who is not disturbed does not end
@@ -85,6 +84,7 @@ def test_another_pod_takes_its_place_by_priority(cluster: Cluster, begun: Callab
         training.goes_on(fault, "Preempt")
 
 
+@pytest.mark.node
 def test_its_node_goes_out_of_service(cluster: Cluster, begun: Callable[[str], Training]) -> None:
     training = begun("cpu-small")
     with FAULTS.injected("a training's node tainted NoExecute") as fault:
@@ -94,6 +94,7 @@ def test_its_node_goes_out_of_service(cluster: Cluster, begun: Callable[[str], T
         training.goes_on(fault, "TaintManager")
 
 
+@pytest.mark.node
 def test_its_node_does_not_answer_any_more(cluster: Cluster, begun: Callable[[str], Training]) -> None:
     """The first pod still runs there, where nobody sees it, when the second one takes its place."""
     assert KUBELET, "TRADEWIND_TEST_KUBELET does not say how to stop the node's kubelet"
