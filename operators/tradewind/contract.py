@@ -24,6 +24,8 @@ PROBE_VARIABLE = "TRADEWIND_PROBE"
 # Set where the step runs in a pod, and only there: what Kubernetes calls it. Spark's driver starts executors beside itself.
 POD_NAME_VARIABLE = "TRADEWIND_POD_NAME"
 POD_NAMESPACE_VARIABLE = "TRADEWIND_POD_NAMESPACE"
+# The kubelet sets it before the container starts; the API server may come to know it seconds after.
+POD_IP_VARIABLE = "TRADEWIND_POD_IP"
 
 # How the URI of a database's table begins: data without a content hash.
 JDBC = "jdbc:postgresql:"

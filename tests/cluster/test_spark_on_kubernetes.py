@@ -26,6 +26,7 @@ import tradewind
 from tradewind.contract import SPEC_VARIABLE, StepManifest, StepSpec
 from tradewind.packaging import bundle
 from tradewind.runtimes.environments import Environments
+from tradewind.runtimes.kubernetes.request import POD_VARIABLES
 from tradewind.store import Store
 
 pytestmark = pytest.mark.timeout(900)
@@ -138,9 +139,6 @@ class Space:
         self.count += 1
         name = f"features-{self.count}"
 
-        def field(path: str) -> dict[str, Any]:
-            return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
-
         container = {
             "name": "step",
             "image": IMAGE.format(image="data", version=tradewind.__version__),
@@ -149,9 +147,7 @@ class Space:
             "env": [
                 {"name": SPEC_VARIABLE, "value": spec_uri},
                 {"name": "HOME", "value": "/tmp"},
-                {"name": "TRADEWIND_POD_NAME", **field("metadata.name")},
-                {"name": "TRADEWIND_POD_NAMESPACE", **field("metadata.namespace")},
-                {"name": "TRADEWIND_POD_IP", **field("status.podIP")},
+                *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in POD_VARIABLES.items()),
             ],
             "envFrom": [{"secretRef": {"name": "store"}}],
             "resources": {"requests": {"cpu": "200m", "memory": "1600Mi"}, "limits": {"memory": "1600Mi"}},

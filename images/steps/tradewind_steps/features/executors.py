@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tradewind.contract import POD_NAME_VARIABLE, StepSpec
+from tradewind.contract import POD_IP_VARIABLE, POD_NAME_VARIABLE, StepSpec
 from tradewind.errors import SpecError
 from tradewind.store import Store
 from tradewind_steps.executor import CODE_VARIABLE, FOLDER_VARIABLE
@@ -126,12 +126,12 @@ class Cluster:
         """Spark's configuration; the template of an executor's pod is written to ``scratch``."""
         template = scratch / "executor.json"
         template.write_text(json.dumps(self.template()))
-        name, asked = self.pod["metadata"]["name"], self.executors
+        name, address, asked = self.pod["metadata"]["name"], os.environ[POD_IP_VARIABLE], self.executors
         heap = max(_SMALLEST_HEAP_MB, asked.memory_mb * 3 // 4)
         settings = {
             "spark.master": f"k8s://{self.pods.server}",
-            "spark.driver.host": self.pod["status"]["podIP"],
-            "spark.driver.bindAddress": self.pod["status"]["podIP"],  # executors are told this one
+            "spark.driver.host": address,
+            "spark.driver.bindAddress": address,  # executors are told this one
             "spark.kubernetes.namespace": self.pods.namespace,
             "spark.kubernetes.driver.pod.name": name,
             "spark.kubernetes.container.image": self.container["image"],

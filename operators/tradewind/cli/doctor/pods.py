@@ -48,15 +48,14 @@ def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threa
         except Forbidden as error:
             yield failed(name, str(error), "The message names the policy, the quota or the right that forbids it")
             return
-        pod, problem, fix = _ended(kube, f"{pods}/{made}", stop)
+        end, problem, fix = _ended(kube, f"{pods}/{made}", stop)
         if problem:
             yield failed(name, problem, fix)
             return
-        state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
         try:
-            said = json.loads(state.get("message") or "")
+            said = json.loads(end.get("message") or "")
         except ValueError:
-            detail = f"{reference} ended with exit code {state['exitCode']} ({state.get('reason')}): {state.get('message') or ''}"
+            detail = f"{reference} ended with exit code {end['exitCode']} ({end.get('reason')}): {end.get('message') or ''}"
             yield failed(name, detail.rstrip(": "), "It holds another version of this package, or none: build it again")
             return
         yield from _told(name, settings, reference, said, _theirs(store, folder))
@@ -90,24 +89,27 @@ def _told(name: str, settings: Settings, reference: str, said: dict[str, Any], t
 
 
 def _ended(kube: Kube, path: str, stop: threading.Event) -> tuple[dict[str, Any], str, str]:
-    """The pod when it has ended; or why it never will, and the fix."""
+    """How its container ended, once it has; or why it never will, and the fix."""
+    from tradewind.runtimes.kubernetes.request import CONTAINER
+
     until = time.monotonic() + PATIENCE_S
     waits = "for the scheduler"
     while time.monotonic() < until and not stop.wait(_POLL_S):
-        pod = kube.ask("GET", path)
-        status = pod["status"]
-        if status.get("phase") in ("Succeeded", "Failed") and status.get("containerStatuses"):
-            return pod, "", ""
+        status = kube.ask("GET", path)["status"]
+        # A mesh or a cloud may have put containers of its own beside it.
+        state: dict[str, Any] = next((c["state"] for c in status.get("containerStatuses", []) if c["name"] == CONTAINER), {})
+        if "terminated" in state:
+            return state["terminated"], "", ""
         if status.get("phase") == "Failed":
-            return pod, f"{status.get('reason', 'Failed')}: {status.get('message', '')}", _FIXES["node"]
+            return {}, f"{status.get('reason', 'Failed')}: {status.get('message', '')}", _FIXES["node"]
         scheduled: dict[str, str] = next((c for c in status.get("conditions", []) if c["type"] == "PodScheduled"), {})
         if scheduled.get("status") == "False":
             waits = f"for a node: {scheduled.get('message', '')}"
-        for container in status.get("containerStatuses", []):
-            waiting = container["state"].get("waiting", {})
+        if state:
+            waiting = state.get("waiting", {})
             reason, message = waiting.get("reason", ""), waiting.get("message", "")
             if reason in _HOPELESS:
-                return pod, f"{reason}: {message}", _FIXES["image" if "mage" in reason else "config"]
+                return {}, f"{reason}: {message}", _FIXES["image" if "mage" in reason else "config"]
             waits = f"{reason} {message}".strip() or "for its end"
     return {}, f"not ended within {PATIENCE_S} s; it waits {waits}", _FIXES["node"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes.client import models as k8s
 
 import tradewind
-from tradewind.contract import POD_NAME_VARIABLE, POD_NAMESPACE_VARIABLE, SPEC_VARIABLE, StepSpec, digest
+from tradewind.contract import POD_IP_VARIABLE, POD_NAME_VARIABLE, POD_NAMESPACE_VARIABLE, SPEC_VARIABLE, StepSpec, digest
 from tradewind.profiles import Profile
 from tradewind.settings import Settings
 from tradewind.store import segment
@@ -16,7 +16,11 @@ from tradewind.store import segment
 CONTAINER = "step"
 WORK_ANNOTATION = "tradewind.io/work"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "tradewind"}
-POD_VARIABLES = {POD_NAME_VARIABLE: "metadata.name", POD_NAMESPACE_VARIABLE: "metadata.namespace"}
+POD_VARIABLES = {
+    POD_NAME_VARIABLE: "metadata.name",
+    POD_NAMESPACE_VARIABLE: "metadata.namespace",
+    POD_IP_VARIABLE: "status.podIP",
+}
 _GPU = "nvidia.com/gpu"
 _TMP = "/tmp"  # noqa: S108 - in the pod, a volume of its own
 
