@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,8 +93,9 @@ class Files:
                 if files := fs.find(path):
                     fs.rm([glob.escape(name) for name in files])
                 return
-            if fs.exists(path):
-                fs.rm(path, recursive=True)
+            while fs.exists(path):
+                with suppress(FileNotFoundError):  # another is at it too
+                    fs.rm(path, recursive=True)
             if half_written:
                 for left in Path(path).parent.glob(f".{glob.escape(Path(path).name)}.{'?' * 32}"):
                     left.unlink(missing_ok=True)

@@ -90,6 +90,7 @@ class Kube:
                 _preload_content=False,
                 _request_timeout=LIMIT,
             )
+            answer = response.data  # read only now: it too may break off
         except ApiException as error:
             if missing and error.status == 404:
                 return {}
@@ -99,7 +100,7 @@ class Kube:
             raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error.__context__}") from error
         except (HTTPError, OSError) as error:
             raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error or type(error).__name__}") from error
-        found: dict[str, Any] = json.loads(response.data)
+        found: dict[str, Any] = json.loads(answer)
         return found
 
     def items(self, path: str, **query: str) -> Iterator[dict[str, Any]]:

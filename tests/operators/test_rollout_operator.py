@@ -93,7 +93,24 @@ def test_who_gives_up_leaves_no_canary_alone(
         shift(target, weights, **given)
 
     monkeypatch.setattr(world, "shift", refused)
+    monkeypatch.setattr("tradewind.operators.rollout._SILENCE_S", 0.0)
     task = SeldonRolloutOperator(task_id="rollout", version={})
     with pytest.raises(kind, match="takes no change"):
         task._carried_out(world.driver(), record.id, last=last)
     assert world.state() == state
+
+
+def test_a_moments_silence_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path).serving("1")
+    record = world.begin("2", CANARY)
+    shift, silent = world.shift, iter(range(3))
+
+    def late(target: str, weights: dict[str, int], **given: Any) -> None:
+        if next(silent, None) is not None:
+            raise RuntimeUnavailable("Nothing answers")
+        shift(target, weights, **given)
+
+    monkeypatch.setattr(world, "shift", late)
+    task = SeldonRolloutOperator(task_id="rollout", version={}, poll_interval=0.0)
+    waits = task._carried_out(world.driver(), record.id, last=True)
+    assert waits and waits.phase == "canary" and next(silent, None) is None

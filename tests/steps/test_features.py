@@ -197,12 +197,15 @@ def test_a_worker_has_the_helpers_of_a_module_that_makes_udfs(features: Callable
     assert done.metrics["rows"] > 0
 
 
-def test_error_in_a_worker_names_the_users_line(features: Callable[..., StepManifest]) -> None:
+def test_error_in_a_worker_names_the_users_line(
+    features: Callable[..., StepManifest], capsys: pytest.CaptureFixture[str]
+) -> None:
     done = features(UDF)
     assert done.status == "failed" and done.error is not None
     assert done.error.message.startswith("features.py:6 in worse: ZeroDivisionError: ")
     assert done.error.type == "StepFailed" and done.error.retryable is False
     assert len(done.error.stack.splitlines()) < 60  # no JVM in it
+    assert "EOFError" not in capsys.readouterr().out, "Spark's own threads end before its JVM"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from live import gone, until
+from live import again_and_again, gone, until
 
 from tradewind.cli import embedded
 from tradewind.cli.services import Service, answers, running
@@ -94,6 +94,19 @@ def test_what_ends_after_it_has_answered_is_started_again(tmp_path: Path, caplog
         gone([last], within_s=10)
         with pytest.raises(RuntimeUnavailable, match=r"one ended with exit code -9; the end of .*one\.log:\nup"):
             services.check()
+
+
+def test_what_ends_now_and_then_is_started_again_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever thread looks after it."""
+    monkeypatch.setattr("tradewind.cli.services._STEADY", 0.0)
+    with running(tmp_path) as services:
+        services.start(Service(name="one", command=["sleep", "600"], ready=lambda: True))
+        services.wait(lambda service: None)
+        again: list[bool] = []
+        with again_and_again(lambda: again.append(services.check()), every_s=0.1):
+            for number in range(1, 6):
+                os.kill(services.pid("one"), signal.SIGKILL)
+                until(lambda number=number: again.count(True) == number, within_s=20, what="another one")
 
 
 def test_what_ends_before_it_answers_is_told_with_its_log(tmp_path: Path) -> None:

@@ -194,9 +194,10 @@ class AirflowApi:
         raise kind(f"Airflow, {method} {path}: {response.status_code} {response.text[:500]}")
 
     def _response(self, method: str, path: str, body: dict[str, Any] | None, *, again: bool = False) -> httpx.Response:
-        """One request; a reading one, or one that may be made ``again``, is repeated where a busy Airflow fails it."""
+        """One request; one that reads, that says how a thing is to be, or that may be made ``again``, is repeated where a busy
+        Airflow fails it."""
         for attempt in range(1, _ATTEMPTS + 1):
-            last = (method != "GET" and not again) or attempt == _ATTEMPTS
+            last = (method == "POST" and not again) or attempt == _ATTEMPTS
             try:
                 response = self._client.request(method, path, json=body)
             except httpx.HTTPError as error:

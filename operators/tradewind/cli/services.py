@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ from tradewind.serving.local.process import end_left_over, started_at
 log = logging.getLogger("tradewind")
 _POLL = 0.1  # seconds
 _GRACE = 5.0  # seconds in which a service may end by itself
-_RESTARTS = 3  # of one service; one that ends again and again has a reason that its log tells
+_RESTARTS = 3  # of one service, each soon after the last; one that ends again and again has a reason that its log tells
+_STEADY = 60.0  # seconds after which a start has gone well
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -59,6 +61,7 @@ class Service:
 class _Running:
     service: Service
     process: subprocess.Popen[bytes]
+    since: float = field(default_factory=time.monotonic)
     answered: bool = False
     restarts: int = 0
 
@@ -132,14 +135,16 @@ class Services:
             service, code = running.service, running.process.poll()
             if code is None:
                 continue
+            if time.monotonic() - running.since > _STEADY:
+                running.restarts = 0
             if not running.answered or running.restarts == _RESTARTS:
                 raise RuntimeUnavailable(f"{service.name} ended with exit code {code}{self._tail(service)}")
             log.warning("%s ended with exit code %d and is started again; its log: %s", service.name, code, self.log(service))
             _end_group(running.process.pid, 0)
             with _undisturbed():
-                running.process, running.restarts = self._process(service), running.restarts + 1
+                running.process, running.since = self._process(service), time.monotonic()
                 self._write_list()
-            running.answered, again = False, True
+            running.answered, running.restarts, again = False, running.restarts + 1, True
         if again:
             self.wait(lambda service: None)
         return again
@@ -280,7 +285,10 @@ def running(home: Path) -> Iterator[Services]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and its like wait for the block's end."""
+    """Ctrl-C and its like wait for the block's end. They come to the main thread: another one has nothing to wait with."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     came: list[int] = []
     before = {n: h for n in _ENDS if (h := signal.getsignal(n)) != signal.SIG_IGN}
     for number in before:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tradewind.settings import Settings
     from tradewind.store import Store
 
+_SILENCE_S = 60.0  # for which nothing need answer before a try is given up, and with the last one the rollout
+
 
 class SeldonRolloutOperator(TradewindOperator):
     """Load a version where it will serve, compare its answers with the trained model's own and the champion's, give it
@@ -177,10 +179,20 @@ class SeldonRolloutOperator(TradewindOperator):
         from tradewind.rollout.driver import RolloutOver
         from tradewind.rollout.record import WAITING
 
-        self._ticking = True
+        self._ticking, silent_since = True, None
         try:
             while True:
-                ticked = hands.tick(attempt=attempt)
+                began = time.monotonic()
+                try:
+                    ticked = hands.tick(attempt=attempt)
+                except RuntimeUnavailable as error:
+                    silent_since = silent_since or began
+                    if time.monotonic() - silent_since > _SILENCE_S:
+                        raise
+                    self.log.warning("%s", error)
+                    time.sleep(self.poll_interval)
+                    continue
+                silent_since = None
                 waits = not ticked.moved
                 if ticked.record.ended or (waits and self.deferrable and ticked.record.phase in WAITING):
                     return ticked.record

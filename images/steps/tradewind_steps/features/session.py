@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,13 @@ def spark_session(
             if watch:
                 tracker = spark.sparkContext._jsc.sc().statusTracker()
                 watch.wait_for_first(lambda: len(tracker.getExecutorInfos()) > 1)  # the driver is one of those that it counts
-            with _progress(spark.sparkContext):
-                yield spark
+            try:
+                with _progress(spark.sparkContext):
+                    yield spark
+            except Exception:
+                with suppress(Exception):  # of a JVM that has ended
+                    spark.stop()  # else it would start others for the executors that are taken away
+                raise
             spark.stop()
     except Exception as error:
         code_of_jvm = _ended(error)

@@ -70,8 +70,9 @@ class Watch:
         """Raises StepFailed where none comes up; says what its pod waits for."""
         deadline = time.monotonic() + self._patience
         while not there():
-            if self._trouble and time.monotonic() - self._trouble[0] > _HOPELESS_SECONDS:
-                raise StepFailed(f"Spark's executors cannot start: {self._trouble[1]}")
+            trouble = self._trouble  # the other thread may find it gone
+            if trouble and time.monotonic() - trouble[0] > _HOPELESS_SECONDS:
+                raise StepFailed(f"Spark's executors cannot start: {trouble[1]}")
             if time.monotonic() > deadline:
                 waits = self._waits or "no pod of one was made; Spark says above why"
                 raise StepFailed(f"Spark got no executor within {self._patience:.0f} s: {waits}")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tradewind.cli.doctor.result import LIMIT, Result, failed, passed
 from tradewind.cli.kube import Forbidden, Kube
 from tradewind.contract import PROBE_VARIABLE, StepSpec
-from tradewind.errors import StoreError
+from tradewind.errors import RuntimeUnavailable, StoreError
 from tradewind.packaging import own_code, own_files
 from tradewind.profiles import Profile
 from tradewind.settings import SECTION, Settings
@@ -39,16 +39,19 @@ def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threa
     store = Store(settings.store_uri)
     folder = f"{store.root}/doctor-{uuid.uuid4().hex}"
     pods = f"/api/v1/namespaces/{quote(settings.namespace, safe='')}/pods"
-    made = ""
+    pod = _pod(settings, image, folder)
+    mine, made = f"{pods}/{quote(pod['metadata']['name'], safe='')}", False
     try:
         with contextlib.suppress(*_CLOSED):  # its own check says so, and the pod may do better
             store.write(f"{folder}/ours", b"from Airflow")
         try:
-            made = kube.ask("POST", pods, _pod(settings, image, folder))["metadata"]["name"]
+            made = True  # also where the answer is lost
+            kube.ask("POST", pods, pod)
         except Forbidden as error:
+            made = False
             yield failed(name, str(error), "The message names the policy, the quota or the right that forbids it")
             return
-        end, problem, fix = _ended(kube, f"{pods}/{made}", stop)
+        end, problem, fix = _ended(kube, mine, stop)
         if problem:
             yield failed(name, problem, fix)
             return
@@ -61,7 +64,7 @@ def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threa
         yield from _told(name, settings, reference, said, _theirs(store, folder))
     finally:
         if made:
-            kube.ask("DELETE", f"{pods}/{made}", query={"gracePeriodSeconds": 0}, missing=True)
+            kube.ask("DELETE", mine, query={"gracePeriodSeconds": 0}, missing=True)
         with contextlib.suppress(*_CLOSED):
             store.delete(folder)
 
@@ -95,7 +98,11 @@ def _ended(kube: Kube, path: str, stop: threading.Event) -> tuple[dict[str, Any]
     until = time.monotonic() + PATIENCE_S
     waits = "for the scheduler"
     while time.monotonic() < until and not stop.wait(_POLL_S):
-        status = kube.ask("GET", path)["status"]
+        try:
+            status = kube.ask("GET", path)["status"]
+        except RuntimeUnavailable as error:
+            waits = f"for Kubernetes: {error}"
+            continue
         # A mesh or a cloud may have put containers of its own beside it.
         state: dict[str, Any] = next((c["state"] for c in status.get("containerStatuses", []) if c["name"] == CONTAINER), {})
         if "terminated" in state:

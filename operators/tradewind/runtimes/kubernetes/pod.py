@@ -110,7 +110,8 @@ class StepPod(KubernetesPodOperator):
         """Pods of this task instance, the newest first. Labels that a profile or an author gives may be others by now."""
         labels = {**self._get_ti_pod_labels(context, include_try_number=False), **MANAGED_BY}
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        found = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
+        listed = generic_api_retry(self.client.list_namespaced_pod)  # type: ignore[no-untyped-call]
+        found = listed(namespace=namespace, label_selector=selector).items
         there = [
             pod
             for pod in found

@@ -252,7 +252,8 @@ def _failure(spec: StepSpec, found: Diagnosis) -> Exception:
 def _refused(error: ApiException) -> Exception:
     """What the API server will not have, in its own words."""
     said = _message(error)
-    if error.status == 403 and "exceeded quota" in said:
+    # The second: of a quota that was made a moment ago, whose use nobody has counted yet.
+    if error.status == 403 and ("exceeded quota" in said or "status unknown for quota" in said):
         return QuotaExceeded(said)
     if error.status in (401, 403):
         return StepFailed(

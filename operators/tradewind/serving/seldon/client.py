@@ -102,7 +102,8 @@ class SeldonServing:
             try:
                 response = self._http.post(f"{served.url}/infer", json=request, timeout=_INFER_S)
                 break
-            except httpx.ConnectError as error:  # a Service leads nowhere until every node has heard of its pod
+            # A Service leads nowhere until every node has heard of its pod, and for a moment still to one that ends.
+            except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
                 if not served.ready or time.monotonic() > deadline:
                     raise RolloutAborted(f"{target} version {version} does not answer: {error}") from error
                 time.sleep(_LOOK_S)

@@ -44,9 +44,11 @@ class View:
         return next((d for d in self.deployments if label(d, "version") == predictor), None)
 
     def pods_of(self, predictor: str) -> list[Object]:
-        """Those that nobody takes away: how one of the others ends says nothing."""
+        """Those that serve or will: how one ends that is taken away, or was by its node, evicted, say, tells nothing of the
+        version."""
         mine = [pod for pod in self.pods if label(pod, "version") == predictor]
-        return [pod for pod in mine if not pod["metadata"].get("deletionTimestamp")]
+        there = [pod for pod in mine if not pod["metadata"].get("deletionTimestamp")]
+        return [pod for pod in there if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
 
     def address(self, predictor: str) -> str:
         """Where a predictor answers, past the split; empty before its Service is there."""
