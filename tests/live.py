@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,20 +79,20 @@ def services(
 
 @contextmanager
 def again_and_again(do: Callable[[], object], *, every_s: float) -> Iterator[None]:
-    """Done by a thread for the time of the block."""
+    """Done by a thread for the time of the block, whose end raises what ended the thread before."""
     ended = threading.Event()
 
     def go_on() -> None:
         while not ended.wait(every_s):
             do()
 
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(go_on)
+        try:
+            yield
+        finally:
+            ended.set()
+    going.result()
 
 
 def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:

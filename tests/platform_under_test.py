@@ -71,10 +71,15 @@ class Platform:
     def run(self, dag_id: str, **conf: Any) -> Ended:
         return self.ended(dag_id, self.api.trigger(dag_id, conf))
 
-    def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """What the button in Airflow's pages does."""
+    def mark(self, state: str, dag_id: str, run_id: str, task_id: str) -> None:
+        """What the button in Airflow's pages does; again where a busy Airflow fails it."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
-        self.http.patch(path, json={"new_state": "failed"}).raise_for_status()
+
+        def marked() -> bool:
+            answer = self.http.patch(path, json={"new_state": state})
+            return not answer.is_server_error and bool(answer.raise_for_status())
+
+        until(marked, within_s=30, what=f"{task_id} marked {state}")
 
     def said(self, dag_id: str, run_id: str, task_id: str, line: str, *, try_number: int = 1, within_s: float = 120) -> None:
         """Wait until a line stands in a task's log as Airflow shows it."""

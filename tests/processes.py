@@ -37,7 +37,12 @@ def environment(process: psutil.Process) -> dict[str, str]:
 
 
 def words(process: psutil.Process) -> list[str]:
+    return [*command(process), *environment(process).values()]
+
+
+def command(process: psutil.Process) -> list[str]:
     try:
-        return [*process.cmdline(), *environment(process).values()]
+        words: list[str] = process.cmdline()
+        return words
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return []

@@ -103,7 +103,7 @@ def release(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 def test_mlflow_answers_through_its_service_to_names_that_it_knows(release: Release) -> None:
     with on_helm.forwarded(release.namespace, "service/tradewind-mlflow", 5000) as url:
         experiments = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
-        assert on_helm.answers(experiments) == 200
+        on_helm.until(lambda: on_helm.answers(experiments) == 200, seconds=60, what="MLflow's first answer")
         assert on_helm.answers(experiments, headers={"Host": "evil.example.org"}) == 403
 
 
@@ -156,7 +156,7 @@ def test_an_upgrade_changes_settings_and_keeps_what_mlflow_has(release: Release)
     kubectl("--namespace", release.namespace, "rollout", "restart", "deployment/tradewind-mlflow")
     kubectl("--namespace", release.namespace, "rollout", "status", "deployment/tradewind-mlflow", "--timeout=300s", timeout=320)
     with on_helm.forwarded(release.namespace, "service/tradewind-mlflow", 5000) as url:
-        found = httpx.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=chart", trust_env=False)
+        found = httpx.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=chart", trust_env=False, timeout=60)
     assert found.json()["experiment"]["name"] == "chart"
 
 
@@ -166,5 +166,11 @@ def test_uninstalling_leaves_the_claim_alone(release: Release) -> None:
     gone = kubectl("get", "namespace", release.steps, check=False)
     assert "NotFound" in gone.stderr
     kinds = "all,configmap,secret,serviceaccount,role,rolebinding,networkpolicy,persistentvolumeclaim,cronjob"
-    left = on_helm.objects(kinds, "--namespace", release.namespace, "--selector", "app.kubernetes.io/instance=tradewind")
-    assert [(item["kind"], item["metadata"]["name"]) for item in left] == [("PersistentVolumeClaim", "tradewind-mlflow")]
+
+    def left() -> list[tuple[str, str]]:
+        found = on_helm.objects(kinds, "--namespace", release.namespace, "--selector", "app.kubernetes.io/instance=tradewind")
+        return [(item["kind"], item["metadata"]["name"]) for item in found]
+
+    # Helm waits for what it made; what that had made, a pod, may be a moment behind.
+    on_helm.until(lambda: len(left()) == 1, seconds=60, what="the end of all but the claim")
+    assert left() == [("PersistentVolumeClaim", "tradewind-mlflow")]

@@ -57,7 +57,7 @@ class Beside:
                     "--allowed-hosts", f"{HOST}:{port}", "--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}",
                 ],
                 environment={"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                ready=lambda: _answers(f"{self.mlflow_url}/health"),
+                ready=lambda: _answers(f"{self.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"),
             ),
         ]  # fmt: skip
 

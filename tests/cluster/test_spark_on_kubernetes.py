@@ -7,6 +7,7 @@ images on its nodes are called.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import re
 import subprocess
@@ -107,6 +108,13 @@ def end(task):
 def build(spark, sources, params):
     spark.sparkContext.parallelize(range(4), 4).map(end).collect()
     return sources["table"].selectExpr("x", "x % 2 AS y")
+"""
+
+RAISING = f"""{FEATURES}
+
+def of_the_user(spark, sources, params):
+    build(spark, sources, params)
+    raise KeyError("no column of that name")
 """
 
 
@@ -304,6 +312,15 @@ def test_an_executor_that_ends_is_told_of_and_replaced(space: Space, remote: Sto
         assert re.search(r"^Executor features-\S+ ended: Error, exit code 143", log, re.MULTILINE)
         assert re.search(r"^  features-\S+-exec-\d+ \| .*SIGNAL TERM", log, re.MULTILINE), "its last lines"
         assert not space.executors()
+
+
+def test_no_executor_outlives_a_step_whose_code_raises(space: Space, remote: Store, sent: Sent) -> None:
+    spec, _ = sent(RAISING)
+    log = space.ended(space.start(remote.put_spec(dataclasses.replace(spec, entry_point="features:of_the_user"))))
+    error = remote.get_manifest(f"{spec.outputs_uri}/manifest.json").error
+    assert error and "KeyError: 'no column of that name'" in error.message
+    assert not space.executors()
+    assert "EOFError" not in log, "Spark's own threads end before its JVM does"
 
 
 def test_without_the_right_nothing_is_tried(space: Space, remote: Store, sent: Sent) -> None:

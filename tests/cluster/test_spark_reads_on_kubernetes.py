@@ -27,15 +27,18 @@ pytestmark = pytest.mark.timeout(900)
 RANGES = 4
 FLIGHTS = """
 import socket
+import time
 
 
 def speak(rows):
     print("an executor's own words on", socket.gethostname(), flush=True)
-    return rows
+    yield socket.gethostname()
 
 
 def build(spark, sources, params):
-    spark.sparkContext.parallelize(range(8), 8).mapPartitions(speak).count()
+    hosts, until = set(), time.monotonic() + 120  # Spark begins with the executors that there are
+    while len(hosts) < 2 and time.monotonic() < until:
+        hosts |= set(spark.sparkContext.parallelize(range(8), 8).mapPartitions(speak).collect())
     return sources["flights"].selectExpr("id", "late AS y")
 """
 

@@ -133,7 +133,7 @@ def test_marked_failed(platform: Platform) -> None:
     assert [task.state for task in platform.api.tasks("waits", run_id)] == ["running"]
     processes = of_step("waits")
     assert any("java" in process.name() for process in processes)
-    platform.mark_failed("waits", run_id, "features")
+    platform.mark("failed", "waits", run_id, "features")
     gone(processes, within_s=SECONDS)
     assert platform.ended("waits", run_id).tasks == {"features": "failed"}
     assert of_step("waits") == []

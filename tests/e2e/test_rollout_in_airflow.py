@@ -57,7 +57,7 @@ def waits(platform: Platform, **conf: Any) -> tuple[str, Record]:
 
 def test_marked_failed_it_is_taken_back(platform: Platform, champion: str, traffic: Traffic) -> None:
     run_id, record = waits(platform, trees=61)
-    platform.mark_failed(NAME, run_id, "rollout")
+    platform.mark("failed", NAME, run_id, "rollout")
 
     def back() -> Record | None:
         found = read_record(platform.home, NAME)

@@ -89,7 +89,7 @@ def test_what_ends_the_task_takes_the_canary_back(platform: Platform, first: End
             lambda: found if len(found := shares(NAME).weights) > 1 else None, within_s=300, what="the canary's share"
         )
         assert weights[champion] == 80
-        platform.mark_failed(NAME, run_id, "rollout")
+        platform.mark("failed", NAME, run_id, "rollout")
         until(lambda: shares(NAME).weights == {champion: 100}, within_s=60, what="the rollback")
     assert platform.champion(NAME) == champion
     assert not [answer for answer in asked.answers if answer.startswith("failed")]

@@ -102,5 +102,5 @@ def mlflow_server(folder: Path, url: str, environments: Environments) -> Service
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "artifacts"),
         ],
         environment={"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        ready=lambda: answers_at_all(f"{url}/health"),
+        ready=lambda: answers_at_all(f"{url}/api/2.0/mlflow/experiments/search?max_results=1"),
     )  # fmt: skip

@@ -53,7 +53,7 @@ _TASKS = {
     "job_in_worker": "retries=0, deferrable=False",
     "job_retried": "retries=1",
     "job_in_worker_retried": "retries=1, deferrable=False",
-    "job_timed": "retries=0, execution_timeout=timedelta(seconds=25)",
+    "job_timed": "retries=0, execution_timeout=timedelta(seconds=60)",
     "no_image": 'retries=1, pod={"image": "localhost/tradewind/none:1"}',
     "bad_pod": 'retries=1, pod={"labels": {"no good": "x"}}',
 }

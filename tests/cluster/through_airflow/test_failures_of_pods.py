@@ -14,7 +14,7 @@ from live import until
 from on_kubernetes import Cluster
 from platform_under_test import Ended, Platform
 
-LINES = 150  # fifteen seconds of them
+LINES = 300  # thirty seconds of them
 
 
 @pytest.fixture
@@ -122,13 +122,14 @@ def test_a_lost_pod_is_replaced_without_using_up_a_retry(platform: Platform, clu
 
 
 def test_it_waits_for_a_gpu_and_says_who_has_them(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:
-    holder = start("job", "waits", amount=45, profile="gpu-4")
+    holder = start("job", "waits", amount=300, profile="gpu-4")
     cluster.pod(holder)
     with FAULTS.injected("no GPU free") as fault:
         run_id = start("job", "learn", profile="gpu-1")
         platform.said(
             "job", run_id, "train", "no node has a free nvidia.com/gpu; 4 nvidia.com/gpu in use by job train (4)", within_s=60
         )
+        platform.mark("success", "job", holder, "train")
         for run in (holder, run_id):
             fault.run(ended(platform, "job", run).state)
         assert not fault.runs_lost

@@ -28,8 +28,7 @@ def test_executors_end_with_their_task(platform: Platform, cluster: Cluster) -> 
     run_id = platform.api.trigger("spread", {"what": "waits", "nonce": f"{time.time()}"})
     until(lambda: cluster.executors(), within_s=120, what="an executor")
     with FAULTS.injected("a task with Spark's executors marked failed") as fault:
-        path = f"/dags/spread/dagRuns/{run_id}/taskInstances/features"
-        platform.http.patch(path, json={"new_state": "failed"}).raise_for_status()
+        platform.mark("failed", "spread", run_id, "features")
         try:
             until(lambda: not cluster.pods(run_id) and not cluster.executors(), within_s=60, what="the pods' end")
         finally:
