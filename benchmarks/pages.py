@@ -76,11 +76,12 @@ def _last(client: httpx.Client, path: str) -> str:
     page = ""
     while following := client.get(path, params={"limit": 100, "page": page}).raise_for_status().json()["next"]:
         page = following
+    assert page, f"{path} has one page only"
     return page
 
 
 def _timed(client: httpx.Client, name: str, path: str, times: int) -> list[Figure]:
-    client.get(path).raise_for_status()
+    assert any(client.get(path).raise_for_status().json().values()), f"{path} has nothing, and that quickly"
     taken = []
     for _ in range(times):
         began = time.perf_counter()

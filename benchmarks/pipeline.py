@@ -37,6 +37,8 @@ def _chain(made: Stack, phases: dict[str, list[float]], scores: list[float]) -> 
     started = time.monotonic()
     httpx.post(f"{result['endpoint_url']}/infer", json=result["example"], timeout=30).raise_for_status()
     seconds += time.monotonic() - started
+    for step in ("validate", "features", "train", "evaluate"):
+        assert not made.api.result("flight_delay", run_id, step)["reused"], f"{step} was not done but taken from an earlier run"
     for task in made.api.tasks("flight_delay", run_id):
         phases.setdefault(f"{task.task_id}.seconds", []).append(task.seconds or 0)
     scores.append(made.api.result("flight_delay", run_id, "evaluate")["metrics"]["challenger"]["auc"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,6 +109,7 @@ def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:
 def gone(processes: Iterable[psutil.Process], *, within_s: float) -> None:
     """Waits until none of them runs; AssertionError with those that do."""
     processes = list(processes)
+    assert processes, "there is none whose end could be waited for"
 
     def left() -> list[psutil.Process]:
         alive = []
@@ -118,6 +120,15 @@ def gone(processes: Iterable[psutil.Process], *, within_s: float) -> None:
         return alive
 
     until(lambda: not left(), within_s=within_s, what=f"the end of {len(processes)} processes")
+
+
+def strike(processes: Iterable[psutil.Process], how: signal.Signals, *, within_s: float) -> None:
+    """The signal to each, which runs until then, and their end."""
+    processes = list(processes)
+    assert all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    for process in processes:
+        process.send_signal(how)
+    gone(processes, within_s=within_s)
 
 
 def predict(endpoint_url: str, example: dict[str, Any]) -> dict[str, Any]:

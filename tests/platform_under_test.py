@@ -89,6 +89,11 @@ class Platform:
 
         until(look, within_s=within_s, what=f"{line!r} in the log of {dag_id} {task_id} try {try_number}")
 
+    def started(self, dag_id: str, run_id: str, task_id: str) -> bool:
+        """Whether its step was carried out: what is taken from an earlier one starts nothing."""
+        files = self.store.files(self.store.run_uri(dag_id, run_id, task_id))
+        return any(file.uri.endswith("/spec.json") for file in files)
+
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """The Dag's runs, the earliest started first."""
         found = self.http.get(f"/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]

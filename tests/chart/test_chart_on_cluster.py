@@ -127,6 +127,7 @@ def test_airflow_may_do_what_it_must_in_the_steps_namespace_only(release: Releas
         subresource = [f"--subresource={part}"] if part else []
         who = ["--namespace", namespace, f"--as=system:serviceaccount:{account}"]
         said = kubectl("auth", "can-i", verb, name, *subresource, *who, check=False)
+        assert said.stdout.split()[:1] in (["yes"], ["no"]), said.stderr
         return said.stdout.strip() == "yes"
 
     worker, step = f"{release.namespace}:airflow-worker", f"{release.steps}:tradewind-step"

@@ -8,8 +8,7 @@ import json
 import os
 import secrets
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,9 @@ class Cluster:
     def _exists(self) -> bool:
         try:
             self.core.read_namespace(self.namespace)
-        except ApiException:
+        except ApiException as error:
+            if error.status != 404:
+                raise
             return False
         return True
 
@@ -186,11 +187,3 @@ def said(pod: Any, name: str) -> str | None:
     """What our runtime wrote on a pod: ``run-id``, ``task-id``."""
     found: str | None = (pod.metadata.annotations or {}).get(f"tradewind.io/{name}")
     return found
-
-
-def holds(look: Callable[[], bool], *, for_s: float, what: str) -> None:
-    """AssertionError where it ends to be true within so many seconds."""
-    deadline = time.monotonic() + for_s
-    while time.monotonic() < deadline:
-        assert look(), what
-        time.sleep(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -110,7 +111,9 @@ def doctor(folder: Path, place: Access, beside: Beside, **options: str) -> tuple
         [sys.executable, "-m", "tradewind", "doctor", "--json", "--pods"], env=environment, capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr, done.stderr
-    assert beside.login["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
+    secret = beside.login["AWS_SECRET_ACCESS_KEY"]
+    for form in (secret, base64.b64encode(secret.encode()).decode()):
+        assert form not in done.stdout + done.stderr
     assert place.pods() == [], "no pod stays"
     assert [path for path in beside.bucket.rglob("*") if path.is_file()] == [], "nothing stays in the store"
     return done.returncode, {line["name"]: line for line in json.loads(done.stdout)}

@@ -278,7 +278,8 @@ def test_executors_run_the_tasks(
 
     # And what lies on S3 is a dataset for the next step, without anything of a writer in it.
     assert done.outputs["dataset"].uri == f"{spec.outputs_uri}/dataset"
-    assert all(file.uri.endswith(".parquet") for file in remote.files(done.outputs["dataset"].uri))
+    written = remote.files(done.outputs["dataset"].uri)
+    assert written and all(file.uri.endswith(".parquet") for file in written)
 
 
 def test_executors_end_with_the_driver(space: Space, sent: Sent) -> None:
@@ -302,7 +303,7 @@ def test_executors_end_with_the_driver(space: Space, sent: Sent) -> None:
 
 
 def test_an_executor_that_ends_is_told_of_and_replaced(space: Space, remote: Store, sent: Sent) -> None:
-    spec, uri = sent(ENDING, min_executors=1)
+    spec, uri = sent(ENDING, executors=1, min_executors=1)  # what it did not end can only run on the next one
     with FAULTS.injected("Spark's executor ended by SIGTERM") as fault:
         log = space.ended(space.start(uri))
         manifest = remote.get_manifest(f"{spec.outputs_uri}/manifest.json")
@@ -310,6 +311,7 @@ def test_an_executor_that_ends_is_told_of_and_replaced(space: Space, remote: Sto
         fault.pods(space.executors())
         assert manifest.error is None
         assert re.search(r"^Executor features-\S+ ended: Error, exit code 143", log, re.MULTILINE)
+        assert len(re.findall(r"^Executor features-\S+-exec-\d+ runs on node", log, re.MULTILINE)) == 2
         assert re.search(r"^  features-\S+-exec-\d+ \| .*SIGNAL TERM", log, re.MULTILINE), "its last lines"
         assert not space.executors()
 

@@ -80,7 +80,7 @@ def test_executors_read_ranges_of_a_table(
 
 
 def test_what_one_that_failed_said_is_kept(space: Space, remote: Store, sent: Sent) -> None:  # noqa: F811
-    _, uri = sent(ENDING, min_executors=1)
+    _, uri = sent(ENDING, executors=1, min_executors=1)
     log = space.ended(space.start(uri))
     [ended] = re.findall(r"^Executor (\S+) ended: Error, exit code 143", log, re.MULTILINE)
     said = kept(remote, log)

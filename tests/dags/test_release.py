@@ -46,16 +46,22 @@ def requests(run: Run) -> Iterator[Counter[str]]:
     def ask() -> None:
         with httpx.Client(trust_env=False, timeout=30) as client:
             while not ended.wait(0.02):
-                response = client.post(f"{rollout['endpoint_url']}/infer", json=rollout["example"])
-                answers[response.json()["model_version"] if response.is_success else str(response.status_code)] += 1
+                try:
+                    response = client.post(f"{rollout['endpoint_url']}/infer", json=rollout["example"])
+                    said = response.json()["model_version"] if response.is_success else str(response.status_code)
+                except (httpx.HTTPError, ValueError, KeyError) as error:
+                    said = f"failed: {type(error).__name__}"
+                answers[said] += 1
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
         thread.start()
-    yield answers
-    ended.set()
-    for thread in threads:
-        thread.join()
+    try:
+        yield answers
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def champion(dags: Dags) -> str | None:

@@ -94,6 +94,7 @@ TASKS = ["sweep.ask_1", "sweep.trials_1[0]", "sweep.trials_1[1]", "sweep.ask_2",
 
 def test_round_after_round_to_the_gate(tpe: Run) -> None:
     assert tpe.state == "success"
+    assert started(tpe), "what `started` finds"
     assert {name: task["state"] for name, task in tpe.tasks.items()} == dict.fromkeys(
         [*TASKS, "sweep.best", "evaluate"], "success"
     )

@@ -114,6 +114,7 @@ def test_two_runs_at_once(platform: Platform, copied: str) -> None:
     ids = [platform.api.trigger("two_at_once", {"trees": 60}) for _ in range(2)]
     one, two = (platform.ended("two_at_once", run_id) for run_id in ids)
     assert one.tasks == two.tasks == GREEN
+    assert all(platform.started("two_at_once", run_id, "train") for run_id in ids), "both train"
     assert one.metrics("train") == two.metrics("train")
     assert platform.versions("two_at_once") == ["1"]
     assert platform.champion("two_at_once") == "1"
@@ -147,7 +148,7 @@ def test_execution_timeout(platform: Platform) -> None:
     assert ended.tasks == {"features": "failed"}
     gone(processes, within_s=SECONDS)
     assert of_step("times_out") == []
-    platform.said("times_out", run_id, "features", "imeout", within_s=5)
+    platform.said("times_out", run_id, "features", "AirflowTaskTimeout", within_s=5)
 
 
 def test_a_killed_step_is_tried_again(platform: Platform, tmp_path: Path) -> None:

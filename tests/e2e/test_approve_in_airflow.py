@@ -372,5 +372,6 @@ def test_each_failure_is_told_with_its_reason_and_a_link(world: World, second: d
         assert "\n" not in body["text"]
         assert body["link"] == f"{world.url}/dags/fails/runs/{quote(run_id, safe='')}/tasks/{task}"
         log = world.log(run_id, dag_id="fails", task_id=task)
+        assert reason in log, "it was read"
         assert SECRET not in log
         assert TOKEN not in log

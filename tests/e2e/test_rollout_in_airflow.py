@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from live import gone, until
+from live import gone, strike, until
 from platform_under_test import GREEN, Platform
 from processes import of_home
 
@@ -77,13 +77,15 @@ def test_out_of_time_it_is_taken_back(platform: Platform) -> None:
     asked = Traffic.to_what_serves(platform.home, "timed")
     assert asked
     with asked:
-        ended = platform.run("timed", **SLOW, trees=63)
+        run_id = platform.api.trigger("timed", {**SLOW, "trees": 63})
+        platform.said("timed", run_id, "rollout", "Waiting for the traffic of the canary")  # said just before it defers
+        ended = platform.ended("timed", run_id)
     assert ended.tasks == {**GREEN, "rollout": "failed"}
     record = read_record(platform.home, "timed")
     assert record
     assert (record.phase, record.stable, platform.champion("timed")) == ("rolled_back", "1", "1")
     assert "the task's time was over" in record.reason or "the task was ended" in record.reason
-    assert not any(answer.startswith("failed") for answer in asked.answers)
+    assert asked.answers and not any(answer.startswith("failed") for answer in asked.answers)
 
 
 @pytest.mark.long
@@ -91,10 +93,7 @@ def test_a_killed_triggerer_takes_nothing_with_it(platform: Platform, champion: 
     """Another goes on with the same canary; a person's word ends it."""
     run_id, record = waits(platform, trees=62)
     triggerers = [p for p in of_home(platform.home) if "triggerer" in " ".join(p.cmdline())]
-    assert triggerers
-    for process in triggerers:
-        process.send_signal(signal.SIGKILL)
-    gone(triggerers, within_s=10)
+    strike(triggerers, signal.SIGKILL, within_s=10)
     port = platform.at.airflow.rsplit(":", 1)[1]
     environment = {**os.environ, **embedded.airflow_environment(platform.home, platform.dags, platform.at, port)}
     log = (platform.home / "logs" / "triggerer.log").open("wb")

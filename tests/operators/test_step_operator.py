@@ -139,11 +139,14 @@ def test_only_the_gate_of_this_very_model_lets_it_through(probe: Probe, tmp_path
     assert older.startswith("SpecError: gate: ")
 
 
-def test_what_was_learned_for_want_of_a_gpu_is_not_reused_for_one() -> None:
+def test_what_was_learned_for_want_of_a_gpu_is_not_reused_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.registry.Registry.run_exists", lambda self, run_id: True)
     operator = TrainModelOperator(task_id="train", train="train:train", dataset="a", label_column="y", profile="gpu-1")
     times = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:00:01+00:00"}
-    metrics = {"device": "cpu", "mlflow_run_id": "0"}
-    assert not operator.still_valid(StepManifest(status="success", fingerprint="f", outputs={}, metrics=metrics, **times))
+    for device in ("cuda", "cpu"):
+        metrics = {"device": device, "mlflow_run_id": "0"}
+        left = StepManifest(status="success", fingerprint="f", outputs={}, metrics=metrics, **times)
+        assert operator.still_valid(left) == (device == "cuda")
 
 
 PARSED = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,12 @@ def test_what_is_imported_late_leaves_nothing_in_the_models_folder(serve: Serve,
 
 def test_a_busy_class_is_alive(serve: Serve) -> None:
     with serve("    def predict(self, X, names):\n        time.sleep(0.5)\n        return X\n") as url:
-        requests = [threading.Thread(target=ask, args=(url,)) for _ in range(20)]
-        for request in requests:
-            request.start()
-        time.sleep(0.5)
-        began = time.monotonic()
-        assert ready(url)
-        waited = time.monotonic() - began
-        for request in requests:
-            request.join()
-    assert waited < 3, "twenty requests of half a second each are under way"
+        with ThreadPoolExecutor(20) as pool:
+            requests = [pool.submit(ask, url) for _ in range(20)]
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert ready(url)
+            waited = time.monotonic() - began
+            assert not all(request.done() for request in requests), "twenty of half a second each are under way"
+        assert all(request.result().is_success for request in requests)
+    assert waited < 3

@@ -227,8 +227,10 @@ def test_what_it_is_asked_is_answered_before_it_ends(
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(post, url, late)
         time.sleep(0.7)
+        assert not answer.done(), "it is under way"
         assert httpx.get(f"{url}/ready", trust_env=False, timeout=1).status_code == 200, "who asks for its health does not wait"
         next(child for child in supervisor.children() if url.split(":")[2].split("/")[0] in _listening(child)).terminate()
+        assert not answer.done(), "it still is"
         assert answer.result().status_code == 200
 
 

@@ -157,6 +157,7 @@ def test_shares_changed_by_hand_are_put_right(canary: Canary) -> None:
     with canary.injected("shares changed by hand", ends="2"), canary.traffic() as load:
         hands = canary.until_canary(steps=[{"weight": 20, "bake_s": 6}])
         canary.serving.shift(TARGET, {"1": 50, "2": 50})
+        assert canary.weights == {"1": 50, "2": 50}
         hands.tick()
         assert canary.weights == AT_20
         record = ended(hands)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults import FAULTS
@@ -23,6 +24,7 @@ from served import Alias, example, roll_out
 
 from tradewind.cli.traffic import Traffic
 from tradewind.errors import RolloutAborted
+from tradewind.kube import Conflict, Kube
 from tradewind.rollout.record import Order, Record
 from tradewind.serving.seldon import client
 
@@ -147,10 +149,23 @@ def test_what_an_operator_forgets_is_cleaned_up(released: Released, monkeypatch:
 
 
 @pytest.mark.parametrize("bad", [False, True])
-def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(released: Released, bad: bool) -> None:
+def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(
+    released: Released, bad: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another writer changes the same SeldonDeployment all the time: most writes are made from what is no more."""
     expected, name = ("1" if bad else "2"), "a storm of conflicts, taken back" if bad else "a storm of conflicts"
     path, writes = released.seldon.path("seldondeployments", NAME), 0
+
+    conflicts, ask = [], Kube.ask
+
+    def counted(kube: Kube, method: str, at: str, *rest: Any, **more: Any) -> Any:
+        try:
+            return ask(kube, method, at, *rest, **more)
+        except Conflict:
+            conflicts.append(at)
+            raise
+
+    monkeypatch.setattr(Kube, "ask", counted)
 
     def meddle() -> None:
         nonlocal writes
@@ -163,7 +178,8 @@ def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(releas
             released.until_canary(25)
             released.spoil(errors)
         record, to_zero = released.finished()
-        print(f"{record.phase}, {writes} writes of another, {to_zero:.1f} s from the decision; {dict(load.answers)}")
+        print(f"{record.phase}, {writes} writes of another, {len(conflicts)} conflicts, {to_zero:.1f} s; {dict(load.answers)}")
+        assert path in conflicts
         weights, versions = released.weights, set(released.serving.observe(TARGET).versions)
         wrong = (weights, released.alias.champion) != ({expected: 100}, expected)
         fault.rollout(wrong=wrong, stranded=versions != set(weights))
@@ -181,7 +197,8 @@ def test_a_route_changed_by_hand_is_put_back(released: Released) -> None:
         for found, weight in zip(route["spec"]["http"][0]["route"], (50, 50), strict=True):
             found["weight"] = weight
         path = released.seldon.path("virtualservices", NAME)
-        released.seldon.kube.ask("PATCH", path, {"spec": {"http": route["spec"]["http"]}})
+        put = released.seldon.kube.ask("PATCH", path, {"spec": {"http": route["spec"]["http"]}})
+        assert [found["weight"] for found in put["spec"]["http"][0]["route"]] == [50, 50]
         driver = released.driver()
         until(lambda: driver.tick() and released.weights == {"1": 80, "2": 20}, within_s=10, what="20% again")
         record = driver.finish(poll_s=0.3)
@@ -228,15 +245,19 @@ def shared_alias(released: Released, folder: Path) -> Path:
 
 
 def killed_in_each_phase(released: Released, file: Path, *, expected: str, word: Order | None = None) -> tuple[Record, list[str]]:
-    """How it ended, and the phases in which a process was killed. A person says the word where it is held."""
+    """How it ended, and the phases in which a process was killed: at once in the first, then as soon as the phase is another.
+    A person says the word where it is held."""
     phases: list[str] = []
     while (record := released.driver().record()) and not record.ended:
-        phases.append(record.phase)
         with carried_on(file) as process:
             if record.phase == "held" and word:
                 released.driver().order(word, by="a person", why="seen enough")
-            until(lambda: ended(process, released, record.phase), within_s=180, what=f"the end of {record.phase}")
-    assert record
+            until(lambda: begun(released) if not phases else ended(process, released, record.phase), within_s=180, what="a kill")
+            struck = released.driver().record()
+        assert process.returncode in (0, -signal.SIGKILL), "it ended by itself"
+        if process.returncode and struck and not struck.ended:
+            phases.append(struck.phase)
+    assert record and phases
     weights, versions = released.weights, set(released.serving.observe(TARGET).versions)
     for phase in phases:
         with FAULTS.injected(f"a rollout's process killed on Seldon, in {phase}") as fault:
@@ -245,6 +266,11 @@ def killed_in_each_phase(released: Released, file: Path, *, expected: str, word:
             )
             assert (weights, released.alias.champion, versions) == ({expected: 100}, expected, {expected}), record.reason
     return record, phases
+
+
+def begun(released: Released) -> bool:
+    """Whether the new version is being loaded."""
+    return "2" in released.serving.observe(TARGET).versions
 
 
 def ended(process: subprocess.Popen[bytes], released: Released, phase: str) -> bool:

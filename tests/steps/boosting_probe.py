@@ -50,17 +50,18 @@ def case(name: str, breaks: list[int], **knobs) -> dict:
             given["callbacks"] = [xgboost.callback.EarlyStopping(**given.pop("stop"))]
         return xgboost.XGBClassifier(**given)
 
-    whole = model().fit(**FIT)
+    whole, broken = model().fit(**FIT), 0
     for number, after in enumerate([*breaks, 0]):
         ours, saved = model(), checkpoint(name, number, after)
         resumed = saved.resumed_from is not None
         try:
             saved.fit(ours, **FIT)
         except BrokenOffError:
-            continue
+            broken += 1
     last = ours.get_booster()
     return {
         "name": name,
+        "broken": [broken, len(breaks)],
         "resumed": resumed,
         "rounds": [whole.get_booster().num_boosted_rounds(), last.num_boosted_rounds()],
         "equal": bool(np.array_equal(whole.predict_proba(X), ours.predict_proba(X))),

@@ -19,5 +19,6 @@ def test_what_goes_on_is_as_if_it_were_unbroken(environments: Environments, tmp_
         assert found[name]["best"][0] is not None
     assert [name for name, case in found.items() if not case["resumed"]] == ["few"]
     for case in found.values():
+        assert case["broken"][0] == case["broken"][1], case
         assert case["equal"] and case["trees"] and case["curve"] and case["as_given"], case
         assert case["best"][0] == case["best"][1]

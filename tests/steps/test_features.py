@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from live import again_and_again
 
 from tradewind.contract import SPEC_VARIABLE, ArtifactRef, StepManifest
 from tradewind.store import Store
@@ -101,7 +102,10 @@ def features(
 def test_template_builds_features(
     features: Callable[..., StepManifest], store: Store, sources: dict[str, ArtifactRef], tmp_path: Path
 ) -> None:
-    done = features()
+    seen: set[int] = set()
+    with again_and_again(lambda: seen.update(p.pid for p in psutil.process_iter() if of_step(p, store)), every_s=0.5):
+        done = features()
+    assert len(seen) >= 2, "the step and its JVM"
     assert done.error is None and done.status == "success"
     assert done.metrics["rows"] == 180  # the doubled weather hour added none
     assert done.metrics["data_end"] == (START + timedelta(hours=HOURS - 1)).isoformat()

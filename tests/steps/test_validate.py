@@ -332,7 +332,7 @@ def test_any_standard_expectation_can_be_used(validate: Callable[..., StepManife
     html = read(done, "report", store)
     assert "data docs rendering" not in html.lower()
     assert "<b>why" not in html
-    assert "<i>name" not in html
+    assert "<i>name" not in html and "&#60;i&#62;name" in html
 
 
 @pytest.mark.parametrize(

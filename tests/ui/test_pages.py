@@ -167,7 +167,7 @@ def test_rows_in_quarantine_are_paged_and_downloaded(signed_in: SignedIn, runs: 
 
 
 def test_the_pipelines_page_has_it_all(signed_in: SignedIn, site: Site, runs: list[str]) -> None:
-    page = signed_in("viewer")
+    page = signed_in("operator")
     page.goto(pipeline())
     expect(page.get_by_text("the champion is version 1")).to_be_visible()
     expect(page.get_by_role("table", name=f"Versions of {NAME} that serve")).to_contain_text("100%")

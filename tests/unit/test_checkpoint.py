@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
+from live import again_and_again
 
 from tradewind.collect import collect
 from tradewind.store import Store
@@ -161,25 +162,20 @@ def test_a_store_that_takes_nothing_is_a_warning(tmp_path: Path, caplog: pytest.
 def test_a_reader_never_sees_half(tmp_path: Path) -> None:
     """While one saves all the time, whoever starts finds one state or the next."""
     tries = Tries(Store(str(tmp_path / "store")), tmp_path / "scratch")
-    first, stop = tries.begin("1"), threading.Event()
-    save(first, a="0" * 100_000, b="0" * 100_000)
+    first, digits, seen = tries.begin("1"), itertools.cycle("0123456789"), set()
 
-    def work() -> None:
-        count = 0
-        while not stop.is_set():
-            count += 1
-            save(first, a=f"{count % 10}" * 100_000, b=f"{count % 10}" * 100_000)
+    def save_next() -> None:
+        digit = next(digits)
+        save(first, a=digit * 100_000, b=digit * 100_000)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    save_next()
+    with again_and_again(save_next, every_s=0):
         for number in range(30):
             found = contents(tries.begin(f"reader{number}"))
             assert found["a"] == found["b"]
             assert len(set(found["a"])) == 1
-    finally:
-        stop.set()
-        thread.join()
+            seen.add(found["a"][0])
+    assert len(seen) > 1, "it was saved meanwhile"
 
 
 def test_one_that_is_killed_before_it_removes_the_one_before_leaves_nothing(

@@ -46,7 +46,9 @@ def test_one_query_asks_for_all_versions_and_all_counts(preset: Preset) -> None:
 def test_a_name_stays_inside_its_quotes_and_matches_only_itself() -> None:
     evil = 'm"} or vector(1) #\\\n.*'
     asked = query(PRESETS["executor"], namespace=evil, deployment=evil, predictors=[evil, "$service"])
-    for text in re.findall(r'(?:namespace|deployment_name)=~"((?:\\.|[^"\\])*)"', asked):
+    found = re.findall(r'(?:namespace|deployment_name)=~"((?:\\.|[^"\\])*)"', asked)
+    assert len(found) == 12
+    for text in found:
         pattern = text.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
         assert re.fullmatch(pattern, evil) and not re.fullmatch(pattern, evil.replace(".*", "xyz"))
     outside = re.sub(r'"(?:\\.|[^"\\\n])*"', "", asked)

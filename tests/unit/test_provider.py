@@ -21,10 +21,11 @@ caught = []
 class Catch(logging.Handler):
     def emit(self, record):
         caught.append(record.getMessage())
-logging.getLogger().addHandler(Catch(logging.WARNING))
 from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
 from airflow import plugins_manager
+logging.getLogger().addHandler(Catch(logging.WARNING))  # its import takes away what was there before
+logging.getLogger("airflow.providers_manager").warning("tradewind is heard")
 manager = ProvidersManager()
 provider = manager.providers["airflow-provider-tradewind"]
 links = manager.extra_links_class_names
@@ -63,7 +64,7 @@ def test_airflow_finds_provider_links_and_options(discovered: dict[str, object])
     assert discovered["links"] == get_provider_info()["extra-links"]
     assert discovered["home"] == str(Path("~/.tradewind").expanduser()) or discovered["home"] == "~/.tradewind"
     assert discovered["sensitive"] is True
-    assert discovered["warnings"] == []
+    assert discovered["warnings"] == ["tradewind is heard"]
 
 
 def test_airflow_finds_the_plugin_once_and_without_error(discovered: dict[str, object]) -> None:

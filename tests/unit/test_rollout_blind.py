@@ -68,9 +68,12 @@ def test_the_spec_may_want_it_back(world: World, blind: Blind) -> None:
 
 
 def test_a_replay_that_passed_has_not_seen_it_either(world: World, blind: Blind) -> None:
-    canary_at_10(world, on_inconclusive="replay")
+    world.begin("2", {**CANARY, "on_inconclusive": "replay", "replay": ["errors <= 0"]})
+    while world.observe(TARGET).weights.get("2") != 10:
+        world.driver(PASSED).tick()
     blind(True)
-    assert world.to_the_end().phase == "held"
+    record = world.to_the_end(replay=PASSED)
+    assert record.replay and record.replay["verdict"] == "PASSED" and record.phase == "held"
 
 
 def test_what_can_be_seen_still_counts(world: World, blind: Blind) -> None:

@@ -77,9 +77,9 @@ class Traffic:
     def _answer(self, client: httpx.Client, url: str, request: dict[str, Any]) -> str:
         try:
             response = client.post(url, json=request)
-        except httpx.HTTPError as error:
+            return str(response.json()["model_version"]) if response.is_success else f"failed: {response.status_code}"
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             return f"failed: {type(error).__name__}"
-        return str(response.json()["model_version"]) if response.is_success else f"failed: {response.status_code}"
 
 
 def rows_of(request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 from faults import FAULTS
-from live import gone, until
+from live import strike, until
 from on_kubernetes import Cluster
 from platform_under_test import Platform
 from processes import command, environment, living, words
@@ -126,11 +126,8 @@ def test_the_triggerer_is_ended(
     """Another is started in its place."""
     [(run_id, pod)] = running("job", what="lines", amount=LINES)
     triggerers = of_triggerer(platform)
-    assert triggerers
     with FAULTS.injected(f"the triggerer ended by {how.name}") as fault:
-        for process in triggerers:
-            process.send_signal(how)
-        gone(triggerers, within_s=60)
+        strike(triggerers, how, within_s=60)
         assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
         done = ended(platform, "job", run_id, within_s=240)
         fault.run(done.state)

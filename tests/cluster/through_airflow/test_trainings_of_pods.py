@@ -55,7 +55,8 @@ def model(platform: Platform) -> str:
     run_id = platform.api.trigger("job", {"what": "boosts", "nonce": f"{time.time()}"})
     done = ended(platform, "job", run_id)
     assert done.state == "success"
-    assert not any("Resumed" in line for line in log(platform, "job", run_id))
+    said = log(platform, "job", run_id)
+    assert any("Learned in " in line for line in said) and not any("Resumed" in line for line in said)
     return str(done.metrics("train")["content_sha256"])
 
 
