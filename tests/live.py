@@ -93,7 +93,7 @@ def again_and_again(do: Callable[[], object], *, every_s: float) -> Iterator[Non
             yield
         finally:
             ended.set()
-    going.result()
+            going.result()
 
 
 def until(look: Callable[[], T | None], *, within_s: float, what: str) -> T:

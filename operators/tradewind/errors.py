@@ -86,6 +86,11 @@ class RolloutAborted(TradewindError):
     """The new version does not serve; the old one serves on."""
 
 
+def told(error: BaseException) -> str:
+    """What an error says; of one that says nothing, as some of a network's do, its name."""
+    return str(error) or type(error).__name__
+
+
 def named(name: str) -> type[TradewindError] | None:
     """The class of that name in this tree, or None: how an error is recognised after it travelled as JSON."""
     found = globals().get(name)

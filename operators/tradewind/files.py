@@ -16,6 +16,8 @@ from typing import Any
 
 from tradewind.filesystems import create, explained, is_local, open_uri, read
 
+_REMOVALS = 5  # of one folder, where each meets with another's
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:
@@ -93,9 +95,11 @@ class Files:
                 if files := fs.find(path):
                     fs.rm([glob.escape(name) for name in files])
                 return
-            while fs.exists(path):
+            for _ in range(_REMOVALS):
                 with suppress(FileNotFoundError):  # another is at it too
-                    fs.rm(path, recursive=True)
+                    if fs.exists(path):
+                        fs.rm(path, recursive=True)
+                    break
             if half_written:
                 for left in Path(path).parent.glob(f".{glob.escape(Path(path).name)}.{'?' * 32}"):
                     left.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.errors import RuntimeUnavailable, SpecError, told
 
 LIMIT = 5.0  # seconds that one request may take
 CONNECTION = "kubernetes_default"
@@ -99,7 +99,7 @@ class Kube:
             # Where TLS fails, the client stumbles over a body that is not there; what failed is what it was handling.
             raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error.__context__}") from error
         except (HTTPError, OSError) as error:
-            raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {error or type(error).__name__}") from error
+            raise RuntimeUnavailable(f"Kubernetes at {self.host} does not answer: {told(error)}") from error
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import httpx
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.errors import RuntimeUnavailable, SpecError, told
 from tradewind.release_log import ReleaseLog, has_words, likes
 from tradewind.settings import Settings, on_this_machine
 
@@ -318,4 +318,4 @@ class Registry:
             query, body = (data, None) if method == "GET" else (None, data)
             return self._client.request(method, path, params=query, json=body)
         except httpx.HTTPError as error:
-            raise RuntimeUnavailable(f"MLflow at {self.tracking_uri} does not answer: {error or type(error).__name__}") from error
+            raise RuntimeUnavailable(f"MLflow at {self.tracking_uri} does not answer: {told(error)}") from error

@@ -52,9 +52,7 @@ class Cluster:
         try:
             self.core.read_namespace(self.namespace)
         except ApiException as error:
-            if error.status != 404:
-                raise
-            return False
+            return error.status != 404
         return True
 
     def s3_variables(self, url: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from live import linked_home, services
 from rollout_world import ALL_OLD, CANARY, State, World
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RuntimeUnavailable
+from tradewind.errors import RolloutAborted, RuntimeUnavailable
 from tradewind.operators import SeldonRolloutOperator
 from tradewind.operators.release_input import rollout_spec
 from tradewind.registry import Registry
@@ -114,3 +114,26 @@ def test_a_moments_silence_takes_nothing_back(tmp_path: Path, monkeypatch: pytes
     task = SeldonRolloutOperator(task_id="rollout", version={}, poll_interval=0.0)
     waits = task._carried_out(world.driver(), record.id, last=True)
     assert waits and waits.phase == "canary" and next(silent, None) is None
+
+
+def test_ended_in_the_silence_it_is_taken_back_when_that_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path).serving("1")
+    record = world.begin("2", CANARY)
+    task = SeldonRolloutOperator(task_id="rollout", version={})
+    lock, calls = world.lock, iter(range(100))
+
+    def silent(target: str, **given: Any) -> Any:
+        if 3 < next(calls) < 8:
+            raise RuntimeUnavailable("Nothing answers")
+        return lock(target, **given)
+
+    def sleep(seconds: float) -> None:
+        if not task._killed:
+            task.on_kill()
+
+    monkeypatch.setattr(world, "lock", silent)
+    monkeypatch.setattr("time.sleep", sleep)
+    with pytest.raises(RolloutAborted, match="The task was ended"):
+        task._carried_out(world.driver(), record.id, last=False)
+    assert next(calls) > 8
+    assert world.state() == ALL_OLD

@@ -220,7 +220,7 @@ def test_it_is_one_process_on_loopback_that_is_started_again_and_leaves_nothing(
 def test_what_it_is_asked_is_answered_before_it_ends(
     served: Serving, supervisor: Supervisor, models: Path, alias: Alias, tmp_path: Path
 ) -> None:
-    slow = "import time\n        time.sleep(2 if (X[:, 1] > 23).any() else 0)\n        self.rows = len(X)"
+    slow = "import time\n        time.sleep(5 if (X[:, 1] > 23).any() else 0)\n        self.rows = len(X)"
     roll_out(served, alias, "8", changed(tmp_path, models, "self.rows = len(X)", slow), NAME)
     url, request = served.observe(NAME).versions["8"].url, example(models)
     late = {**request, "inputs": [{**t, "data": [24.0] * 3} if t["name"] == "hour" else t for t in request["inputs"]]}

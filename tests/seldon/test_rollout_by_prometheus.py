@@ -18,6 +18,7 @@ from prometheus_server import prometheus_server
 from released import CANARY, LONG, Released, errors, failed
 from seldon_place import NAMESPACE, STATISTICS, Place
 
+from tradewind.errors import RuntimeUnavailable
 from tradewind.serving.seldon.desired import METRICS
 from tradewind.serving.seldon.presets import PRESETS
 from tradewind.serving.seldon.prometheus import Prometheus
@@ -62,9 +63,13 @@ def url(seldon: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 def find(seldon: Place, file: Path) -> None:
     """The models' pods, as the Prometheus operator would find them: Debian's Prometheus does not ask Kubernetes."""
+    try:
+        pods = seldon.all("pods", labelSelector="seldon-deployment-id")
+    except RuntimeUnavailable:
+        return  # it is asked again
     found = [
         {"targets": [f"{pod['status']['podIP']}:{METRICS}"], "labels": {"namespace": NAMESPACE, "pod": pod["metadata"]["name"]}}
-        for pod in seldon.all("pods", labelSelector="seldon-deployment-id")
+        for pod in pods
         if pod["status"].get("podIP")
     ]
     (new := file.with_suffix(".new")).write_text(json.dumps(found))

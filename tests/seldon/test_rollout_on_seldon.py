@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from seldon_place import NAMESPACE, Place
 from served import Alias, example, roll_out
 
 from tradewind.cli.traffic import Traffic
-from tradewind.errors import RolloutAborted
+from tradewind.errors import RolloutAborted, RuntimeUnavailable
 from tradewind.kube import Conflict, Kube
 from tradewind.rollout.record import Order, Record
 from tradewind.serving.seldon import client
@@ -170,7 +170,8 @@ def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(
     def meddle() -> None:
         nonlocal writes
         writes += 1
-        released.seldon.kube.ask("PATCH", path, {"metadata": {"annotations": {"meddled": str(writes)}}})
+        with suppress(RuntimeUnavailable):
+            released.seldon.kube.ask("PATCH", path, {"metadata": {"annotations": {"meddled": str(writes)}}})
 
     with FAULTS.injected(f"{name}, on seldon") as fault, again_and_again(meddle, every_s=0.1), released.traffic() as load:
         released.begin({**(LONG if bad else CANARY), **ALIKE})

@@ -170,7 +170,7 @@ def test_too_many_failures_end_it(sweeps: Sweeps) -> None:
     assert "report" in done.outputs
     found = call(sweeps.learning.python, "sweep_probe.py", sweeps.learning.tracking_uri, "last")
     assert found["parent"]["status"] == "FAILED"
-    assert len(found["children"]) == 3 and not [child for child in found["children"] if child["status"] == "RUNNING"]
+    assert len(found["children"]) >= 3 and not [child for child in found["children"] if child["status"] == "RUNNING"]
 
 
 def test_poor_trials_end_early_and_always_the_same(sweeps: Sweeps) -> None:

@@ -287,6 +287,17 @@ def test_why_a_version_does_not_come_is_said_in_its_own_words() -> None:
     assert seen.hopeless(dataclasses.replace(view, pods=leaving), "v2") is None
 
 
+def test_a_pod_that_its_node_gave_up_tells_nothing_of_the_version_while_there_is_another() -> None:
+    view = cluster(sdep(v1=100, v2=0))
+    killed = {"name": "model", "restartCount": 0, "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}
+    evicted = pod("v2", phase="Failed", reason="Evicted", message="low on memory", containerStatuses=[killed])
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    other = pod("v2", phase="Pending", containerStatuses=[{"name": "model", "restartCount": 0, "state": waiting}])
+    assert seen.hopeless(dataclasses.replace(view, pods=(evicted,)), "v2") is None
+    assert seen.trouble(dataclasses.replace(view, pods=(evicted,)), "v2") == "Evicted: low on memory"
+    assert seen.trouble(dataclasses.replace(view, pods=(evicted, other)), "v2") == "ImagePullBackOff: no such image"
+
+
 def test_pods_that_cannot_be_made_are_named() -> None:
     view = unwell(cluster(sdep(v1=100, v2=0)), "v2")
     changed = copy.deepcopy(view.deployments)

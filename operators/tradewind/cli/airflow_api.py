@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tradewind.errors import RuntimeUnavailable, SpecError
+from tradewind.errors import RuntimeUnavailable, SpecError, told
 from tradewind.settings import on_this_machine
 
 _ATTEMPTS = 3
@@ -202,7 +202,7 @@ class AirflowApi:
                 response = self._client.request(method, path, json=body)
             except httpx.HTTPError as error:
                 if last:
-                    raise RuntimeUnavailable(f"Airflow does not answer: {error or type(error).__name__}") from error
+                    raise RuntimeUnavailable(f"Airflow does not answer: {told(error)}") from error
             else:
                 if last or response.status_code < 500:
                     return response

@@ -33,7 +33,7 @@ log = logging.getLogger("tradewind")
 _POLL = 0.1  # seconds
 _GRACE = 5.0  # seconds in which a service may end by itself
 _RESTARTS = 3  # of one service, each soon after the last; one that ends again and again has a reason that its log tells
-_STEADY = 60.0  # seconds after which a start has gone well
+_STEADY = 60.0  # seconds after its first answer, with which a start has gone well
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,8 +61,8 @@ class Service:
 class _Running:
     service: Service
     process: subprocess.Popen[bytes]
-    since: float = field(default_factory=time.monotonic)
     answered: bool = False
+    since: float = 0.0  # when it did
     restarts: int = 0
 
 
@@ -115,7 +115,7 @@ class Services:
             for running in waiting:
                 service = running.service
                 if service.ready() and (service.port is None or _listens(running.process.pid, service.port)):
-                    running.answered = True
+                    running.answered, running.since = True, time.monotonic()
                     said(service)
                 elif time.monotonic() - started > service.patience:
                     raise RuntimeUnavailable(
@@ -142,9 +142,9 @@ class Services:
             log.warning("%s ended with exit code %d and is started again; its log: %s", service.name, code, self.log(service))
             _end_group(running.process.pid, 0)
             with _undisturbed():
-                running.process, running.since = self._process(service), time.monotonic()
+                running.process, running.restarts = self._process(service), running.restarts + 1
                 self._write_list()
-            running.answered, running.restarts, again = False, running.restarts + 1, True
+            running.answered, again = False, True
         if again:
             self.wait(lambda service: None)
         return again

@@ -132,12 +132,10 @@ class SeldonRolloutOperator(TradewindOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            from tradewind.rollout.hands import driver
+            from tradewind.rollout.hands import driver, take_back
 
             with driver(str(registered(self.version)["name"]), holder=_holder(context), say=self.log.info) as hands:
-                attempt = (next_kwargs or {}).get("attempt")
-                hands.order("roll_back", by="Airflow", why="the task's time was over", attempt=attempt)
-                hands.finish(attempt=attempt)
+                take_back(hands, why="the task's time was over", attempt=(next_kwargs or {}).get("attempt"))
             raise
 
     def on_kill(self) -> None:
@@ -177,6 +175,7 @@ class SeldonRolloutOperator(TradewindOperator):
         """The record at the rollout's end, or where it waits for the trigger; None where another's is in its place by now.
         Whoever ends the task takes the rollout back; so does a last try that cannot go on, for nobody else would look."""
         from tradewind.rollout.driver import RolloutOver
+        from tradewind.rollout.hands import take_back
         from tradewind.rollout.record import WAITING
 
         self._ticking, silent_since = True, None
@@ -206,17 +205,17 @@ class SeldonRolloutOperator(TradewindOperator):
                     self._given_up(hands, attempt)
                 raise
             with contextlib.suppress(RolloutOver):  # it has just ended
-                hands.order("roll_back", by="Airflow", why="the task was ended", attempt=attempt)
-                hands.finish(attempt=attempt)
+                take_back(hands, why="the task was ended", attempt=attempt)
             raise
         finally:
             self._ticking = False
 
     def _given_up(self, hands: Driver, attempt: str | None) -> None:
         """A canary is not left alone with its share; where even that cannot be done, the next rollout of the model does it."""
+        from tradewind.rollout.hands import take_back
+
         try:
-            hands.order("roll_back", by="Airflow", why="its task could not go on", attempt=attempt)
-            hands.finish(attempt=attempt)
+            take_back(hands, why="its task could not go on", attempt=attempt)
         except Exception:
             self.log.exception("The rollout could not be taken back either")
 

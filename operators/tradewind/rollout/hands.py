@@ -20,6 +20,7 @@ _TAKEN_UP_S = 10.0  # within which whoever carries a rollout on takes up an orde
 _LOOK_S = 0.2
 _ANSWER_S = 10.0  # that one request to the registry may take: a tick that waits for it looks at nothing else
 _AGAIN_S = 600.0
+_TAKEN_BACK_S = 30.0  # for which what does not answer is asked again
 
 
 @contextmanager
@@ -33,6 +34,26 @@ def driver(
             serving=serving_for(settings), registry=registry, store=Store(settings.store_uri), target=target, holder=holder,
             say=say, **arguments,
         )  # fmt: skip
+
+
+def take_back(hands: Driver, *, why: str, attempt: str | None) -> Record:
+    """Airflow's word on a rollout whose task has ended, and what came of it: carried out here, for nobody else would.
+
+    Raises:
+        RolloutOver: that rollout has ended.
+        RuntimeUnavailable: a part did not answer for half a minute; the order stays where it was left.
+    """
+    deadline, ordered = time.monotonic() + _TAKEN_BACK_S, False
+    while True:
+        try:
+            if not ordered:
+                hands.order("roll_back", by="Airflow", why=why, attempt=attempt)
+                ordered = True
+            return hands.finish(attempt=attempt)
+        except RuntimeUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_S)
 
 
 def decide(hands: Driver, do: Order, *, by: str, why: str, attempt: str | None = None) -> Record:

@@ -73,8 +73,7 @@ class RolloutTrigger(BaseTrigger):
             return hands.tick(attempt=self.attempt)
 
     def _roll_back(self) -> None:
-        from tradewind.rollout.hands import driver
+        from tradewind.rollout.hands import driver, take_back
 
         with driver(self.target, holder=self.holder, say=lambda line: self.log.info("%s", line)) as hands:
-            hands.order("roll_back", by="Airflow", why="the task was ended", attempt=self.attempt)
-            hands.finish(attempt=self.attempt)
+            take_back(hands, why="the task was ended", attempt=self.attempt)

@@ -20,7 +20,7 @@ from processes import command, environment, living, words
 from test_failures_of_pods import ended, lines_of, lines_said, log, nothing_left
 
 SECONDS = 30  # within which Airflow notices and the pod is gone
-LINES = 300  # thirty seconds of them
+LINES = 450  # forty-five seconds of them
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_the_triggerer_is_ended(
     [(run_id, pod)] = running("job", what="lines", amount=LINES)
     triggerers = of_triggerer(platform)
     with FAULTS.injected(f"the triggerer ended by {how.name}") as fault:
-        strike(triggerers, how, within_s=60)
+        strike(triggerers, how, within_s=30)
         assert cluster.core.read_namespaced_pod(pod.metadata.name, cluster.namespace).status.phase == "Running"
         done = ended(platform, "job", run_id, within_s=240)
         fault.run(done.state)

@@ -53,7 +53,7 @@ def answers(cluster: Cluster) -> bool:
 
 
 def test_the_store_does_not_answer_for_a_while(platform: Platform, cluster: Cluster, start: Callable[..., str]) -> None:  # noqa: F811
-    run_id = start("job_retried", "waits", amount=20)
+    run_id = start("job_retried", "waits", amount=25)
     cluster.pod(run_id)
     platform.said("job_retried", run_id, "train", "waiting", within_s=60)
     [server] = [

@@ -96,15 +96,14 @@ def spark_session(
     try:
         with watch.running() if watch else nullcontext():
             spark = builder.getOrCreate()
-            if watch:
-                tracker = spark.sparkContext._jsc.sc().statusTracker()
-                watch.wait_for_first(lambda: len(tracker.getExecutorInfos()) > 1)  # the driver is one of those that it counts
             try:
+                if watch:
+                    tracker = spark.sparkContext._jsc.sc().statusTracker()
+                    watch.wait_for_first(lambda: len(tracker.getExecutorInfos()) > 1)  # the driver is one of those that it counts
                 with _progress(spark.sparkContext):
                     yield spark
             except Exception:
-                with suppress(Exception):  # of a JVM that has ended
-                    spark.stop()  # else it would start others for the executors that are taken away
+                _stop(spark)
                 raise
             spark.stop()
     except Exception as error:
@@ -166,6 +165,19 @@ def _progress(context: SparkContext) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
+
+
+def _stop(spark: SparkSession) -> None:
+    """As far as it can be, after an error: a Spark that goes on complains of its JVM's end, and starts others in place of the
+    executors that are taken away."""
+
+    def stop() -> None:
+        with suppress(Exception):  # of a JVM that has ended
+            spark.stop()
+
+    stopping = threading.Thread(target=stop, name="stop", daemon=True)
+    stopping.start()
+    stopping.join(_JVM_END_SECONDS)
 
 
 def _ended(error: Exception) -> int | None:

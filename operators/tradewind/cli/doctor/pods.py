@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from tradewind.cli.doctor.result import LIMIT, Result, failed, passed
 from tradewind.cli.kube import Forbidden, Kube
 from tradewind.contract import PROBE_VARIABLE, StepSpec
-from tradewind.errors import RuntimeUnavailable, StoreError
+from tradewind.errors import RuntimeUnavailable, StoreError, TradewindError
 from tradewind.packaging import own_code, own_files
 from tradewind.profiles import Profile
 from tradewind.settings import SECTION, Settings
@@ -40,17 +41,22 @@ def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threa
     folder = f"{store.root}/doctor-{uuid.uuid4().hex}"
     pods = f"/api/v1/namespaces/{quote(settings.namespace, safe='')}/pods"
     pod = _pod(settings, image, folder)
-    mine, made = f"{pods}/{quote(pod['metadata']['name'], safe='')}", False
-    try:
+    mine = f"{pods}/{quote(pod['metadata']['name'], safe='')}"
+    remove = functools.partial(kube.ask, "DELETE", mine, query={"gracePeriodSeconds": 0}, missing=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forget, store, folder)
         with contextlib.suppress(*_CLOSED):  # its own check says so, and the pod may do better
             store.write(f"{folder}/ours", b"from Airflow")
         try:
-            made = True  # also where the answer is lost
             kube.ask("POST", pods, pod)
         except Forbidden as error:
-            made = False
             yield failed(name, str(error), "The message names the policy, the quota or the right that forbids it")
             return
+        except RuntimeUnavailable:
+            with contextlib.suppress(TradewindError):  # it may have been made, and the answer lost
+                remove()
+            raise
+        stack.callback(remove)
         end, problem, fix = _ended(kube, mine, stop)
         if problem:
             yield failed(name, problem, fix)
@@ -62,11 +68,6 @@ def look(kube: Kube, settings: Settings, image: str, reference: str, stop: threa
             yield failed(name, detail.rstrip(": "), "It holds another version of this package, or none: build it again")
             return
         yield from _told(name, settings, reference, said, _theirs(store, folder))
-    finally:
-        if made:
-            kube.ask("DELETE", mine, query={"gracePeriodSeconds": 0}, missing=True)
-        with contextlib.suppress(*_CLOSED):
-            store.delete(folder)
 
 
 def _told(name: str, settings: Settings, reference: str, said: dict[str, Any], theirs: bytes) -> Iterator[Result]:
@@ -125,6 +126,11 @@ def _theirs(store: Store, folder: str) -> bytes:
     with contextlib.suppress(*_CLOSED):
         return store.read(f"{folder}/theirs")
     return b""
+
+
+def _forget(store: Store, folder: str) -> None:
+    with contextlib.suppress(*_CLOSED):
+        store.delete(folder)
 
 
 def _pod(settings: Settings, image: str, folder: str) -> dict[str, Any]:

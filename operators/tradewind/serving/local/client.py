@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tradewind.contract import ArtifactRef
-from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError, named
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError, named, told
 from tradewind.serving.base import Deployment, ServedVersion, VersionStatistics, checked_name
 from tradewind.serving.local.files import STATE, TOKEN, owned, write_json
 
@@ -47,7 +47,7 @@ class LocalServing:
         try:
             response = self._http.post(f"{served.url}/infer", json=request, timeout=_INFER_LIMIT)
         except httpx.HTTPError as error:
-            raise RolloutAborted(f"{target} version {version} does not answer: {error or type(error).__name__}") from error
+            raise RolloutAborted(f"{target} version {version} does not answer: {told(error)}") from error
         if response.status_code != 200:
             raise RolloutAborted(f"{target} version {version} answered {response.status_code}: {response.text[:2000]}")
         answer: dict[str, Any] = response.json()
@@ -118,7 +118,7 @@ class LocalServing:
         except httpx.ConnectError as error:
             raise self._absent() from error
         except (httpx.HTTPError, ValueError) as error:
-            what = f"The serving supervisor at {url} does not answer: {error or type(error).__name__}"
+            what = f"The serving supervisor at {url} does not answer: {told(error)}"
             raise RuntimeUnavailable(what) from error
         if response.is_error and not (isinstance(answer, dict) and {"type", "message"} <= answer.keys()):
             raise RuntimeUnavailable(

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tradewind.errors import RuntimeUnavailable
+from tradewind.errors import RuntimeUnavailable, told
 from tradewind.serving.local import envoy_config as config
 from tradewind.serving.local.files import write_json
 from tradewind.serving.local.process import ServerProcess
@@ -95,7 +95,7 @@ class Envoy:
         try:
             answer = await self._get("/stats", format="json", filter=pattern, histogram_buckets="detailed")
         except httpx.HTTPError as error:
-            raise RuntimeUnavailable(f"Envoy does not tell its counts: {error or type(error).__name__}") from error
+            raise RuntimeUnavailable(f"Envoy does not tell its counts: {told(error)}") from error
         return {version: config.read_statistics(answer, cluster) for version, cluster in clusters.items()}
 
     def _prepare(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tradewind.contract import PREDICTOR, ArtifactRef
-from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError
+from tradewind.errors import RolloutAborted, RuntimeUnavailable, StoreError, told
 from tradewind.kube import Conflict, Kube
 from tradewind.serving.base import Deployment, VersionStatistics
 from tradewind.serving.seldon import moves
@@ -97,18 +97,19 @@ class SeldonServing:
         served = self.observe(target).versions.get(version)
         if not served:
             raise RolloutAborted(f"{target} version {version} is not loaded")
-        deadline = time.monotonic() + _ROUTED_S
+        deadline, first = time.monotonic() + _ROUTED_S, None
         while True:
             try:
                 response = self._http.post(f"{served.url}/infer", json=request, timeout=_INFER_S)
                 break
             # A Service leads nowhere until every node has heard of its pod, and for a moment still to one that ends.
             except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
+                first = first or error  # what it died of; later nothing listens any more
                 if not served.ready or time.monotonic() > deadline:
-                    raise RolloutAborted(f"{target} version {version} does not answer: {error}") from error
+                    raise RolloutAborted(f"{target} version {version} does not answer: {told(first)}") from error
                 time.sleep(_LOOK_S)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise RolloutAborted(f"{target} version {version} does not answer: {error or type(error).__name__}") from error
+                raise RolloutAborted(f"{target} version {version} does not answer: {told(error)}") from error
         if response.status_code != 200:
             raise RolloutAborted(f"{target} version {version} answered {response.status_code}: {response.text[:2000]}")
         try:

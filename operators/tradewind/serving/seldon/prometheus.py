@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tradewind.errors import RuntimeUnavailable
+from tradewind.errors import RuntimeUnavailable, told
 from tradewind.serving.base import VersionStatistics
 from tradewind.serving.seldon.presets import Preset, query, read
 
@@ -53,7 +53,7 @@ class Prometheus:
                 raise ValueError(answer.get("error") or answer["status"])
             found: list[dict[str, Any]] = answer["data"]["result"]
         except httpx.HTTPError as error:
-            raise RuntimeUnavailable(f"Prometheus at {self._url} cannot be asked: {error or type(error).__name__}") from error
+            raise RuntimeUnavailable(f"Prometheus at {self._url} cannot be asked: {told(error)}") from error
         except (ValueError, KeyError, TypeError) as error:
             said = f"status {response.status_code}, {error}" if response.is_error else str(error)
             raise RuntimeUnavailable(f"Prometheus at {self._url} does not answer a query: {said}") from error

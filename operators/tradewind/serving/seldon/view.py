@@ -173,7 +173,16 @@ def trouble(view: View, predictor: str) -> str | None:
             waiting = status.get("state", {}).get("waiting") or {}
             if waiting.get("reason") in _BAD_WAITING:
                 return f"{waiting['reason']}: {waiting.get('message', '')}"
-    return found
+    return found or _refused(view, predictor)
+
+
+def _refused(view: View, predictor: str) -> str | None:
+    """Why a node did not keep the last of a version's pods that none kept."""
+    failed = [p for p in view.pods if label(p, "version") == predictor and p.get("status", {}).get("phase") == "Failed"]
+    if not failed:
+        return None
+    status = max(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))["status"]
+    return f"{status['reason']}: {status.get('message', '')}" if status.get("reason") else None
 
 
 def hopeless(view: View, predictor: str) -> str | None:
