@@ -171,7 +171,7 @@ def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(
         nonlocal writes
         writes += 1
         with suppress(RuntimeUnavailable):
-            released.seldon.kube.ask("PATCH", path, {"metadata": {"annotations": {"meddled": str(writes)}}})
+            ask(released.seldon.kube, "PATCH", path, {"metadata": {"annotations": {"meddled": str(writes)}}})
 
     with FAULTS.injected(f"{name}, on seldon") as fault, again_and_again(meddle, every_s=0.1), released.traffic() as load:
         released.begin({**(LONG if bad else CANARY), **ALIKE})
@@ -180,7 +180,7 @@ def test_a_storm_of_conflicts_holds_up_neither_a_promotion_nor_a_rollback(
             released.spoil(errors)
         record, to_zero = released.finished()
         print(f"{record.phase}, {writes} writes of another, {len(conflicts)} conflicts, {to_zero:.1f} s; {dict(load.answers)}")
-        assert path in conflicts
+        assert path in conflicts, "the rollout's own writes met some"
         weights, versions = released.weights, set(released.serving.observe(TARGET).versions)
         wrong = (weights, released.alias.champion) != ({expected: 100}, expected)
         fault.rollout(wrong=wrong, stranded=versions != set(weights))
